@@ -1,0 +1,167 @@
+"""Frames per second on one core, from disk to a batch, against Pillow and torchvision.
+
+    python benchmarks/loader.py [--frames 512] [--repeats 7] [--images FOLDER]
+
+The reference does what the authors' loader does: each frame opened with Pillow, then Resize,
+RandomHorizontalFlip, Pad, RandomCrop, ToTensor, Normalize, RandomErasing one by one. Ours reads
+whole clips as bytes and augments them as a batch, on the GPU where there is one. All take turns in
+one run, so that a busy machine slows them alike; ratios are of medians, with quartiles beside them.
+"""
+
+import argparse
+import cProfile
+import pstats
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms as T
+
+from mmagga.config import AugmentConfig
+from mmagga.data.augment import ERASE_VALUE, MEAN, STD, apply, draw
+from mmagga.data.frames import decode, open_frames
+from mmagga.data.packed import pack
+from mmagga.data.tracklets import Tracklets, make_tracklets
+
+CLIP = 8
+BATCH = 8
+"""Clips; a batch is 64 frames."""
+
+
+def write_set(root: Path, frames: int, size: tuple[int, int], images: Path | None) -> Tracklets:
+    """Write JPEG frames as MARS has them: of the network's size, quality about 90."""
+    found = sorted(p for p in images.rglob("*") if p.suffix in {".jpg", ".png"}) if images else []
+    random = np.random.default_rng(0)
+    names = [f"{i:06}.jpg" for i in range(frames)]
+    for i, name in enumerate(names):
+        if found:
+            pixels = decode(found[i % len(found)], size)
+        else:  # blurred noise: codes to about as many bytes as a photograph
+            noise = random.integers(0, 256, (size[0] // 8, size[1] // 8, 3), np.uint8)
+            smooth = Image.fromarray(noise).resize(size[::-1], Image.Resampling.BICUBIC)
+            grain = random.integers(-6, 7, (*size, 3))
+            pixels = np.clip(np.asarray(smooth, np.int16) + grain, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / name, quality=90)
+    rows = [("train", i, 1, i * CLIP, CLIP) for i in range(frames // CLIP)]
+    return make_tracklets("benchmark", root, rows, names)
+
+
+def reference(tracklets: Tracklets, size: tuple[int, int]) -> Callable[[bool], None]:
+    """Read and transform frame by frame, as the authors' code does."""
+    resize = T.Resize(size)
+    steps = [T.RandomHorizontalFlip(), T.Pad(10), T.RandomCrop(size), T.ToTensor()]
+    steps += [T.Normalize(MEAN, STD), T.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.33), ERASE_VALUE)]
+    augment = T.Compose([resize, *steps])
+    plain = T.Compose([resize, T.PILToTensor()])
+
+    def run(augmented: bool) -> None:
+        transform = augment if augmented else plain
+        for batch in _batches(len(tracklets)):
+            clips = [
+                torch.stack([transform(Image.open(p).convert("RGB")) for p in tracklets.frames(r)])
+                for r in batch
+            ]
+            torch.stack(clips)
+
+    return run
+
+
+def kit(tracklets: Tracklets, size: tuple[int, int], packed: Path | None) -> Callable[[bool], None]:
+    """Read whole clips as bytes, then augment the batch."""
+    frames, config = open_frames(tracklets, size, packed), AugmentConfig()
+
+    def run(augmented: bool) -> None:
+        for step, batch in enumerate(_batches(len(tracklets))):
+            pixels = np.stack([frames.read(row, range(CLIP)) for row in batch])
+            clips = torch.from_numpy(pixels).permute(0, 1, 4, 2, 3)
+            if augmented:
+                apply(clips, draw(config, len(batch), CLIP, size, 0, 0, step), config.pad)
+
+    return run
+
+
+def _batches(rows: int) -> list[range]:
+    return [range(start, start + BATCH) for start in range(0, rows, BATCH)]
+
+
+def measure(
+    readers: dict[str, Callable[[bool], None]], augmented: bool, frames: int, repeats: int
+) -> dict[str, list[float]]:
+    """Give microseconds a frame, one number a repeat; the readers take turns."""
+    for run in readers.values():
+        run(augmented)
+    micros: dict[str, list[float]] = {name: [] for name in readers}
+    for _ in range(repeats):
+        for name, run in readers.items():
+            start = time.perf_counter()
+            run(augmented)
+            micros[name].append((time.perf_counter() - start) / frames * 1e6)
+    return micros
+
+
+def show(title: str, micros: dict[str, list[float]], reference: list[float]) -> None:
+    print(f"\n{title}\n{'':22}{'µs/frame':>10}{'quartiles':>14}{'frames/s':>10}{'ratio':>8}")
+    for name, values in micros.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        ratio = statistics.median(reference) / middle
+        spread = f"{low:.0f}–{high:.0f}"
+        print(f"{name:22}{middle:10.0f}{spread:>14}{1e6 / middle:10.0f}{ratio:7.1f}×")
+
+
+def show_profile(title: str, run: Callable[[bool], None]) -> None:
+    profile = cProfile.Profile()
+    profile.runcall(run, True)
+    stats = pstats.Stats(profile)
+    total = stats.total_tt
+    heavy = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:7]
+    print(f"\nwhere the time goes, {title} (own time, profiler's cost included)")
+    for (file, _, function), (_, _, own, *_) in heavy:
+        print(f"{own / total:6.0%}  {Path(file).name} {function}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"))
+    parser.add_argument("--images", type=Path, help="take the frames from here instead of noise")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    size, frames = tuple(options.size), options.frames // (CLIP * BATCH) * CLIP * BATCH
+    with tempfile.TemporaryDirectory() as folder:
+        root, packs = Path(folder, "set"), Path(folder, "packs")
+        root.mkdir()
+        tracklets = write_set(root, frames, size, options.images)
+        raw, original = packs / "raw.pack", packs / "original.pack"
+        pack(tracklets, raw, size, encoding="raw", progress=False)
+        pack(tracklets, original, size, encoding="original", progress=False)
+        print(f"{frames} frames of {size[0]}×{size[1]}, {frames // CLIP} clips, one thread")
+        print(
+            f"bytes a frame: {original.stat().st_size / frames:.0f} as files, "
+            f"{raw.stat().st_size / frames:.0f} raw"
+        )
+        readers = {
+            "Pillow + torchvision": reference(tracklets, size),
+            "files": kit(tracklets, size, None),
+            "pack, original": kit(tracklets, size, original),
+            "pack, raw": kit(tracklets, size, raw),
+        }
+        raw_clips = measure(readers, False, frames, options.repeats)
+        finished = measure(readers, True, frames, options.repeats)
+        slow, *ours = readers
+        show("to uint8 clips", raw_clips, raw_clips[slow])
+        show("to augmented, normalised clips, all on the core", finished, finished[slow])
+        share = {name: raw_clips[name] for name in ours}
+        title = "what is left to a loader core when a GPU augments"
+        show(title, {slow: finished[slow], **share}, finished[slow])
+        for name in ("files", "pack, raw"):
+            show_profile(name, readers[name])
+
+
+if __name__ == "__main__":
+    main()

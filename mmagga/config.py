@@ -1,0 +1,201 @@
+"""Everything a run can be told, as plain frozen data; change one field with `dataclasses.replace`.
+
+`PAPER` is the authors' setting to the letter, `DEMO` the same method small enough for two CPU
+cores. The command line, its `--help` and a run's `config.json` all come from these classes.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network. The defaults are the authors'; the other values are the ablations."""
+
+    name: Literal["mmagga", "baseline"] = "mmagga"
+    """MMA-GGA, or the AGW-like baseline it is compared with."""
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
+    """The torchvision ResNet below the head."""
+    weights: str | None = None
+    """Start from: nothing, a torchvision weights name such as IMAGENET1K_V1, or a file."""
+    width: int = 1024
+    """Features a branch; the embedding has one such slice for each branch."""
+    non_local: Literal[0, 1, "half"] = 1
+    """Inner channels of the non-local blocks: 0 for no blocks, 1 (authors' code), half for C/2."""
+    granularities: tuple[str, ...] = ("p1", "p2", "p3")
+    """Part granularities beside the global branch: p1 has 4 stripes, p2 8, p3 2."""
+    mma: Literal["learned", "stripes"] = "learned"
+    """Cells to parts: by the learned MMA matrices, or by fixed horizontal stripes."""
+    pooling: Literal["gga", "attention", "mean"] = "gga"
+    """Parts to clip: global-guided attention, a scorer without the guide, or the mean."""
+    temperature: float = 1.0
+    """Divides GGA's cosine before the softmax; at 1 no weight exceeds e times another."""
+    gem_p: float = 3.0
+    """Exponent of the generalised-mean pooling."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to a training clip."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    pad: int = 10
+    """Pixels of border before the random crop back to size."""
+    erase: float = 0.5
+    """Probability of random erasing."""
+    per_clip: bool = False
+    """Draw once for the whole clip; the authors draw for every frame on its own."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The total is Σ cross-entropy + triplet + `center` x centre loss."""
+
+    smoothing: float = 0.1
+    """Label smoothing of the cross-entropy."""
+    triplet: Literal["official", "stable", "none"] = "official"
+    """Weighted regularised triplet: the authors' form, softmax over true negatives, or none."""
+    center: float = 0.0005
+    """Weight of the centre loss; its own optimiser is not slowed by it."""
+    center_lr: float = 0.5
+    """Learning rate of the centres' SGD."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One training stage: a fresh optimiser and a fresh learning-rate schedule."""
+
+    epochs: int
+    """Epochs of this stage."""
+    lr: float
+    """Learning rate at the start of the stage."""
+    trainable: Literal["all", "mma", "all_but_mma"] = "all"
+    """What learns; of the rest only BatchNorm statistics move, as in the authors' code."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: data, network, training and evaluation."""
+
+    dataset: str = "mars"
+    """Name of the data set: see `mmagga.data.DATASETS`."""
+    root: Path = Path("data/mars")
+    """Folder that holds the data set."""
+    split: int = 0
+    """Which of the ten splits, for data sets that have them."""
+    frames: int = 8
+    """T, frames a clip."""
+    height: int = 256
+    """Pixels."""
+    width: int = 128
+    """Pixels."""
+    official_clips: bool = True
+    """Clip starts as the authors draw them, which never gives the last window; False gives all."""
+    ids_per_batch: int = 16
+    """P, identities a batch."""
+    clips_per_id: int = 4
+    """K, tracklets of each identity in a batch."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes to training clips."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The losses."""
+    stages: tuple[StageConfig, ...] = (
+        StageConfig(epochs=150, lr=1.5e-4, trainable="all_but_mma"),
+        StageConfig(epochs=150, lr=2.5e-2, trainable="mma"),
+        StageConfig(epochs=100, lr=1.5e-5, trainable="all"),
+    )
+    """The training stages, in order."""
+    milestones: tuple[int, ...] = (51, 101, 151, 200)
+    """Epochs of a stage at which the learning rate falls to a tenth."""
+    weight_decay: float = 5e-4
+    """Of Adam."""
+    eval_every: int = 50
+    """Epochs between evaluations; the last epoch is always evaluated. 0 evaluates only there."""
+    eval_batch: int = 32
+    """Clips a forward pass in evaluation; memory, not results, depends on it."""
+    seed: int = 0
+    """Every random draw follows from it."""
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints, besides one at the end of each stage and on a stop."""
+    workers: int = 2
+    """Processes that read frames; they change the speed and nothing else."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+
+
+PAPER = Config()
+
+DEMO = Config(
+    dataset="synthetic",
+    root=Path("data/synthetic-demo"),
+    frames=4,
+    height=128,
+    width=64,
+    ids_per_batch=8,
+    clips_per_id=4,
+    model=ModelConfig(backbone="resnet18", width=256),
+    augment=AugmentConfig(pad=5),
+    stages=(
+        StageConfig(epochs=14, lr=1e-3, trainable="all_but_mma"),
+        StageConfig(epochs=3, lr=2.5e-2, trainable="mma"),
+        StageConfig(epochs=4, lr=1e-4, trainable="all"),
+    ),
+    milestones=(10,),
+    eval_every=0,
+)
+
+
+def preset(dataset: str, root: Path) -> Config:
+    """Give the configuration to begin with: `DEMO` for the built-in data, `PAPER` for real ones.
+
+    The authors' launch file has batches of 64 clips for MARS and 32 for iLIDS-VID; the other
+    two sets follow the one they resemble.
+    """
+    if dataset == DEMO.dataset:
+        return replace(DEMO, root=Path(root))
+    small = dataset in ("ilids_vid", "prid2011")
+    return replace(PAPER, dataset=dataset, root=Path(root), ids_per_batch=8 if small else 16)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Give a config dataclass as JSON-ready plain types; paths become POSIX strings."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return value.as_posix() if isinstance(value, Path) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Rebuild a `Config` from `to_dict`'s output; raises TypeError for a field it does not know."""
+    values = dict(values)
+    values["root"] = Path(values["root"])
+    values["model"] = ModelConfig(
+        **values["model"] | {"granularities": tuple(values["model"]["granularities"])}
+    )
+    values["augment"] = AugmentConfig(**values["augment"])
+    values["loss"] = LossConfig(**values["loss"])
+    values["stages"] = tuple(StageConfig(**stage) for stage in values["stages"])
+    values["milestones"] = tuple(values["milestones"])
+    return Config(**values)
+
+
+# Fields that change speed, or where things lie, but never a result.
+_NOT_SCIENCE = ("root", "workers", "device", "eval_batch", "checkpoint_every")
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hex digits of everything that can change the result; the run's identity."""
+    science = {k: v for k, v in to_dict(config).items() if k not in _NOT_SCIENCE}
+    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,33 @@
+"""Data sets as `Tracklets`. A reader takes a folder and a split number and opens no frame."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mmagga.data.duke_video import load_duke_video
+from mmagga.data.ilids_vid import load_ilids_vid
+from mmagga.data.mars import load_mars, load_synthetic
+from mmagga.data.mot import load_mot
+from mmagga.data.prid2011 import load_prid2011
+from mmagga.data.tracklets import Tracklets
+from mmagga.errors import MmaggaError
+
+DATASETS: dict[str, Callable[[Path, int], Tracklets]] = {
+    "synthetic": load_synthetic,
+    "mars": load_mars,
+    "ilids_vid": load_ilids_vid,
+    "prid2011": load_prid2011,
+    "duke_video": load_duke_video,
+    "mot": load_mot,
+}
+"""Name of a data set: its reader. Add your own with one more line."""
+
+
+def load_tracklets(dataset: str, root: str | Path, split: int = 0) -> Tracklets:
+    """Read a data set; `split` chooses among the ten of iLIDS-VID and PRID 2011.
+
+    Raises MmaggaError for a name or split that does not exist, DataError for missing files or
+    files that do not fit together.
+    """
+    if dataset not in DATASETS:
+        raise MmaggaError(f"no data set is named {dataset!r}; there are {', '.join(DATASETS)}")
+    return DATASETS[dataset](Path(root), split)

@@ -1,0 +1,110 @@
+"""Augmentation of a whole batch on the device, from bytes to the network's input.
+
+Two halves: `draw` decides (a pure function of seed, epoch, step), `apply` does. The order is the
+authors': flip, pad and crop, normalise, erase.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmagga.config import AugmentConfig
+from mmagga.randomness import generator
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+ERASE_VALUE = MEAN
+"""What random erasing writes, after normalisation (authors' code)."""
+ERASE_AREA = (0.02, 0.4)
+ERASE_ASPECT = (0.3, 1 / 0.3)
+ERASE_TRIES = 100
+
+
+class Draws(NamedTuple):
+    """What happens to each of the N = B·T frames of a batch."""
+
+    flip: np.ndarray  # (N,) bool
+    top: np.ndarray  # (N,) int64, 0..2·pad: where the crop starts in the padded frame
+    left: np.ndarray  # (N,) int64, 0..2·pad
+    erase: np.ndarray  # (N, 4) int64: top, left, height, width; height 0 erases nothing
+
+
+def draw(
+    config: AugmentConfig,
+    clips: int,
+    frames: int,
+    size: tuple[int, int],
+    seed: int,
+    epoch: int,
+    step: int,
+) -> Draws:
+    """Draw for `clips` x `frames` frames of `size` (H, W), each frame or each clip on its own."""
+    g = generator(seed, "augment", epoch, step)
+    n = clips if config.per_clip else clips * frames
+    flip = g.random(n) < config.flip
+    top, left = g.integers(0, 2 * config.pad + 1, (2, n))
+    erase = _erase_boxes(g, n, size)
+    erase[g.random(n) >= config.erase] = 0
+    repeat = frames if config.per_clip else 1
+    return Draws(*(np.repeat(values, repeat, axis=0) for values in (flip, top, left, erase)))
+
+
+def _erase_boxes(g: np.random.Generator, n: int, size: tuple[int, int]) -> np.ndarray:
+    """Give (n, 4) boxes: of up to 100 tries for each the first that fits, as the authors do."""
+    h, w = size
+    area = g.uniform(*ERASE_AREA, (n, ERASE_TRIES)) * h * w
+    aspect = g.uniform(*ERASE_ASPECT, (n, ERASE_TRIES))
+    height = np.rint(np.sqrt(area * aspect)).astype(np.int64)
+    width = np.rint(np.sqrt(area / aspect)).astype(np.int64)
+    fits = (height < h) & (width < w)
+    first = fits.argmax(axis=1)
+    every = np.arange(n)
+    height, width = height[every, first], width[every, first]
+    place = g.random((2, n))
+    top = (place[0] * (h - height + 1)).astype(np.int64)
+    left = (place[1] * (w - width + 1)).astype(np.int64)
+    return np.stack([top, left, height, width], axis=1) * fits.any(axis=1, keepdims=True)
+
+
+def apply(clips: Tensor, draws: Draws, pad: int) -> Tensor:
+    """Turn (B, T, 3, H, W) bytes into the normalised, augmented float32 input of the same shape."""
+    frames = clips.flatten(0, 1)  # (N, 3, H, W)
+    move = move_by_slices if frames.device.type == "cpu" else move_by_gather
+    out = normalize(move(frames, draws, pad))
+    value = torch.tensor(ERASE_VALUE, device=out.device).view(3, 1, 1)
+    for n in np.flatnonzero(draws.erase[:, 2]):
+        top, left, height, width = draws.erase[n].tolist()
+        out[n, :, top : top + height, left : left + width] = value
+    return out.unflatten(0, clips.shape[:2])
+
+
+def move_by_slices(frames: Tensor, draws: Draws, pad: int) -> Tensor:
+    """Flip, pad with black and crop (N, 3, H, W) bytes, one frame after the other."""
+    h, w = frames.shape[2:]
+    out = torch.zeros_like(frames, memory_format=torch.contiguous_format)
+    moves = zip(draws.flip, (draws.top - pad).tolist(), (draws.left - pad).tolist(), strict=True)
+    for n, (flip, down, right) in enumerate(moves):
+        source = frames[n].flip(2) if flip else frames[n]
+        source = source[:, max(0, down) : h + min(0, down), max(0, right) : w + min(0, right)]
+        out[n, :, max(0, -down) : h - max(0, down), max(0, -right) : w - max(0, right)] = source
+    return out
+
+
+def move_by_gather(frames: Tensor, draws: Draws, pad: int) -> Tensor:
+    """Do the same as `move_by_slices` in few kernels, which is what a GPU is fast at."""
+    n, c, h, w = frames.shape
+    flip, top, left = (torch.from_numpy(d).to(frames.device, non_blocking=True) for d in draws[:3])
+    canvas = frames.new_zeros(n, c, h + 2 * pad, w + 2 * pad)
+    flipped = torch.where(flip[:, None, None, None], frames.flip(3), frames)
+    canvas[:, :, pad : pad + h, pad : pad + w] = flipped
+    windows = canvas.unfold(2, h, 1).unfold(3, w, 1)  # (N, 3, 2·pad+1, 2·pad+1, H, W), a view
+    return windows[torch.arange(n, device=frames.device), :, top, left]
+
+
+def normalize(clips: Tensor) -> Tensor:
+    """Turn (…, 3, H, W) bytes into ImageNet-normalised float32."""
+    mean = torch.tensor(MEAN, device=clips.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=clips.device).view(3, 1, 1)
+    return clips.float().mul_(1 / (255 * std)).sub_(mean / std)

@@ -1,0 +1,343 @@
+"""Every frame is decoded once, before the first training step; training opens only what passed.
+
+The index is one compressed file in a cache folder, never in the data set: for each frame its name,
+bytes, hash, pixels, mode, person, camera, tracklet and number. 1.2 million frames are about 30 MB.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pandas as pd
+
+from mmagga.data.frames import BadFrame, open_image, read_bytes, to_pixels
+from mmagga.data.tracklets import Tracklets
+from mmagga.errors import DataError, ResourceError
+from mmagga.files import commit
+from mmagga.progress import progress as progress_bar
+
+VERSION = 1
+CHUNK = 512
+"""Frames that a worker process is given at a time."""
+NAMED = 5
+"""Bad frames that an error names; the whole list is in `bad.csv` beside the index."""
+
+_ROW = np.dtype(
+    [
+        ("bytes", np.int64),
+        ("hash", np.uint8, 16),  # BLAKE2b of the file
+        ("width", np.uint16),
+        ("height", np.uint16),
+        ("mode", "S6"),  # Pillow's, as stored: L, RGB, CMYK, ...
+        ("kind", "S16"),  # empty, or what is wrong
+        ("pid", np.int64),
+        ("camid", np.int64),
+        ("tracklet", np.int64),  # row of the table it was checked with
+        ("frame", np.int64),  # position in that tracklet
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `print` it."""
+
+    tracklets: Tracklets
+    """What is left: all of it, or all but the bad frames and the tracklets they emptied."""
+    path: Path
+    """The index."""
+    frames: int
+    """Frames looked at."""
+    bad: pd.DataFrame
+    """One row a bad frame: name, kind."""
+    dropped: tuple[int, ...]
+    """Rows of the tracklets that had no good frame."""
+    sizes: pd.Series
+    """Good frames of each "width×height"."""
+    modes: pd.Series
+    """Good frames of each mode; all but RGB are converted, see `mmagga.data.frames`."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tracklets.dataset}: {self.frames:,} frames checked, {len(self.bad):,} bad"
+            f"{_counts(self.bad)}, {len(self.dropped)} tracklets left empty\n"
+            f"sizes: {_top(self.sizes)}\nmodes: {_top(self.modes)}\nindex: {self.path}"
+        )
+
+
+def cache_dir(tracklets: Tracklets) -> Path:
+    """Give the folder for what is derived from a data set: $MMAGGA_CACHE or ~/.cache/mmagga, ….
+
+    One folder for each data set, root and list of names; subsets and splits share it.
+    """
+    base = Path(os.environ.get("MMAGGA_CACHE") or Path.home() / ".cache" / "mmagga")
+    root = tracklets.root.resolve()
+    if base.resolve().is_relative_to(root):
+        raise DataError(f"the cache {base} is inside the data set {root}: set MMAGGA_CACHE")
+    key = hashlib.sha256(os.fsencode(root) + b"\0" + join_names(tracklets.names)).hexdigest()
+    return base / f"{re.sub(r'[^A-Za-z0-9._-]', '_', tracklets.dataset)}-{key[:12]}"
+
+
+def check(
+    tracklets: Tracklets,
+    folder: Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    on_bad: Literal["error", "drop"] = "error",
+) -> Report:
+    """Decode every frame in `workers` processes (default: one a core) and write the index.
+
+    Bad frames are listed in `folder`/bad.csv (default `cache_dir(tracklets)`). With "error" any of
+    them is a DataError, which counts them by kind and names the first; with "drop" they are left
+    out of their tracklets, whose persons and cameras stay as they are.
+    """
+    folder = folder or cache_dir(tracklets)
+    used = used_frames(tracklets)
+    names = tracklets.names[used]
+    _refuse_escapes(names)
+    rows = _scan("check", tracklets.root, names, workers, progress)
+    _label(rows, used, tracklets)
+    bad = _bad_table(names, rows["kind"])
+    path, listing = folder / "index.npz", folder / "bad.csv"
+    _write_list(listing, bad)
+    if len(bad) and (on_bad == "error" or len(bad) == len(names)):
+        path.unlink(missing_ok=True)  # an older one would still call these frames good
+        raise DataError(_complaint(bad, len(names), tracklets, listing))
+    commit(path, lambda file: _save(file, names, rows))
+    kept, dropped = _restrict(tracklets, used, rows["kind"], listing)
+    good = pd.DataFrame({k: rows[k][rows["kind"] == b""] for k in ("width", "height", "mode")})
+    sizes = good["width"].astype(str) + "×" + good["height"].astype(str)
+    modes = good["mode"].str.decode("ascii")
+    return Report(kept, path, len(names), bad, dropped, sizes.value_counts(), modes.value_counts())
+
+
+def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
+    """Restrict `tracklets` to the frames that `check` found good; opens no frame.
+
+    Raises DataError if there is no index, if it is damaged, names paths outside the root, or does
+    not know some frame.
+    """
+    folder = folder or cache_dir(tracklets)
+    used = used_frames(tracklets)
+    rows = _rows_of(tracklets.names[used], folder / "index.npz")
+    return _restrict(tracklets, used, rows["kind"], folder / "bad.csv")[0]
+
+
+def verify(
+    tracklets: Tracklets,
+    folder: Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Compare every good frame with the hash in the index; give how many were compared.
+
+    Finds bit rot that still decodes. Raises DataError, which names what is gone or has changed.
+    """
+    folder = folder or cache_dir(tracklets)
+    names = tracklets.names[used_frames(tracklets)]
+    known = _rows_of(names, folder / "index.npz")
+    names, known = names[known["kind"] == b""], known[known["kind"] == b""]
+    rows = _scan("verify", tracklets.root, names, workers, progress)
+    changed = (rows["hash"] != known["hash"]).any(axis=1) & (rows["kind"] == b"")
+    rows["kind"][changed] = b"changed"
+    bad = _bad_table(names, rows["kind"])
+    if len(bad):
+        listing = folder / "changed.csv"
+        _write_list(listing, bad)
+        raise DataError(_complaint(bad, len(names), tracklets, listing))
+    return len(names)
+
+
+def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Give the (F,) names and the (F,) records of an index: bytes, hash, width, height, mode, …."""
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            names, rows, version = split_names(file["names"]), file["rows"], int(file["version"])
+    except FileNotFoundError as error:
+        raise DataError(f"no index at {path}: run `python -m mmagga data check`") from error
+    except Exception as error:  # on damaged files zipfile, zlib and NumPy raise nearly anything
+        raise DataError(f"the index {path} is damaged ({error}): check the data again") from error
+    if version != VERSION or rows.dtype != _ROW or len(names) != len(rows):
+        raise DataError(f"the index {path} is of another version: check the data again")
+    _refuse_escapes(names)
+    return names, rows
+
+
+def join_names(names: np.ndarray) -> bytes:
+    """Turn names into bytes; undecodable file names survive, no name holds the separator NUL."""
+    return "\0".join(names.tolist()).encode("utf-8", "surrogateescape")
+
+
+def split_names(joined: bytes | np.ndarray) -> np.ndarray:
+    """Undo `join_names`."""
+    return np.array(bytes(joined).decode("utf-8", "surrogateescape").split("\0"))
+
+
+# --- looking at files, in worker processes ------------------------------------------------------
+
+
+def _scan(
+    task: str, root: Path, names: np.ndarray, workers: int | None, progress: bool
+) -> np.ndarray:
+    look = partial(_look, root, decode=task == "check")
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    found = [np.zeros(0, _ROW)]
+    with progress_bar(enabled=progress, total=len(names), unit="frame", desc=task) as bar:
+        for rows in _spread(look, chunks, workers):
+            found.append(rows)
+            bar.update(len(rows))
+    return np.concatenate(found)
+
+
+def _spread(
+    look: Callable[[np.ndarray], np.ndarray], chunks: Sequence[np.ndarray], workers: int
+) -> Iterator[np.ndarray]:
+    if workers <= 1:
+        yield from map(look, chunks)
+        return
+    # A new interpreter for each: safe beside threads, and alike on every platform.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        with pool, closing(pool.map(look, chunks)) as results:
+            yield from results
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            f"one of {workers} processes was killed, most likely for want of memory: use fewer"
+        ) from error
+
+
+def _look(root: Path, names: np.ndarray, *, decode: bool) -> np.ndarray:
+    rows = np.zeros(len(names), _ROW)
+    for row, name in zip(rows, names, strict=True):
+        path = root / name
+        try:
+            data = read_bytes(path)
+            row["bytes"] = len(data)
+            row["hash"] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
+            if decode:
+                image = open_image(data, path)
+                row["mode"] = image.mode
+                row["height"], row["width"], _ = to_pixels(image, None, path).shape
+        except BadFrame as error:
+            row["kind"] = error.kind
+    return rows
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def _positions(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give for each frame of each tracklet: its number in `names`, its row, its position there."""
+    first, length = tracklets.table["first"].to_numpy(), tracklets.lengths
+    row = np.repeat(np.arange(len(length)), length)
+    position = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+    return first[row] + position, row, position
+
+
+def used_frames(tracklets: Tracklets) -> np.ndarray:
+    """Give, sorted, which of `names` belong to a tracklet."""
+    return np.unique(_positions(tracklets)[0])
+
+
+def _label(rows: np.ndarray, used: np.ndarray, tracklets: Tracklets) -> None:
+    number, row, position = _positions(tracklets)
+    at = np.searchsorted(used, number)
+    rows["tracklet"][at], rows["frame"][at] = row, position
+    rows["pid"][at], rows["camid"][at] = tracklets.pids[row], tracklets.camids[row]
+
+
+def _rows_of(names: np.ndarray, path: Path) -> np.ndarray:
+    known, rows = read_index(path)
+    if np.array_equal(names, known):  # the usual case, and seconds faster
+        return rows
+    at = pd.Index(known).get_indexer(pd.Index(names))
+    if (at < 0).any():
+        missing = names[at < 0]
+        raise DataError(
+            f"the index {path} does not know {len(missing):,} of {len(names):,} frames, the first "
+            f"is {missing[0]}: check the data again"
+        )
+    return rows[at]
+
+
+def _restrict(
+    tracklets: Tracklets, used: np.ndarray, kinds: np.ndarray, listing: Path
+) -> tuple[Tracklets, tuple[int, ...]]:
+    """Leave out the bad ones of the frames `used`, and the tracklets that this empties."""
+    if not (kinds != b"").any():
+        return tracklets, ()
+    number, row, _ = _positions(tracklets)
+    good = (kinds == b"")[np.searchsorted(used, number)]
+    lengths = np.bincount(row[good], minlength=len(tracklets))
+    dropped = tuple(np.flatnonzero(lengths == 0).tolist())
+    table = tracklets.table.assign(first=np.cumsum(lengths) - lengths, length=lengths)
+    bad = _bad_table(tracklets.names[used], kinds)
+    note = f"{len(bad):,} bad frames left out{_counts(bad)}, listed in {listing}"
+    if dropped:
+        note += f"; tracklets left empty and dropped: {len(dropped)}"
+    return replace(
+        tracklets,
+        table=table[lengths > 0].reset_index(drop=True),
+        names=tracklets.names[number[good]],
+        notes=(*tracklets.notes, note),
+    ), dropped
+
+
+def _save(file: BinaryIO, names: np.ndarray, rows: np.ndarray) -> None:
+    joined = np.frombuffer(join_names(names), np.uint8)
+    np.savez_compressed(file, version=VERSION, names=joined, rows=rows)
+
+
+def _write_list(path: Path, bad: pd.DataFrame) -> None:
+    commit(path, lambda file: bad.to_csv(file, index=False, errors="backslashreplace"))
+
+
+def _bad_table(names: np.ndarray, kinds: np.ndarray) -> pd.DataFrame:
+    bad = kinds != b""
+    return pd.DataFrame({"name": names[bad], "kind": np.char.decode(kinds[bad], "ascii")})
+
+
+def _complaint(bad: pd.DataFrame, total: int, tracklets: Tracklets, listing: Path) -> str:
+    first = ", ".join(f"{name} ({kind})" for name, kind in bad.head(NAMED).itertuples(index=False))
+    return (
+        f"{len(bad):,} of {total:,} frames of {tracklets.dataset} in {tracklets.root} are bad"
+        f"{_counts(bad)}: {first}{', …' if len(bad) > NAMED else ''}; all are listed in {listing}. "
+        "Copy them again, or leave them out: python -m mmagga data check --on-bad drop"
+    )
+
+
+def _counts(bad: pd.DataFrame) -> str:
+    return f" ({_top(bad['kind'].value_counts())})" if len(bad) else ""
+
+
+def _top(counts: pd.Series) -> str:
+    shown = ", ".join(f"{count:,} {value}" for value, count in counts.head(8).items())
+    return shown + (f", … {len(counts) - 8} more" if len(counts) > 8 else "")
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def _refuse_escapes(names: np.ndarray) -> None:
+    escape = next(filter(_escapes, names.tolist()), None)
+    if escape is not None:
+        raise DataError(f"the frame name {escape!r} leaves the data set's folder: refused")
+
+
+def _escapes(name: str) -> bool:
+    """Tell whether a name is empty, absolute, on a drive, through a parent, or cut by C."""
+    absolute = name[:1] in ("", "/", "\\") or name[1:2] == ":"
+    return absolute or "\0" in name or (".." in name and ".." in re.split(r"[/\\]", name))

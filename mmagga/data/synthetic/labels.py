@@ -1,0 +1,27 @@
+"""What the pixels of a mask mean."""
+
+BACKGROUND, OCCLUDER, HEAD, TORSO, ARMS, LEGS, BAG, SHOES = range(8)
+
+LABELS = {
+    BACKGROUND: "background",
+    OCCLUDER: "occluder",
+    HEAD: "head",
+    TORSO: "torso",
+    ARMS: "arms",
+    LEGS: "legs",
+    BAG: "bag",
+    SHOES: "shoes",
+}
+"""Label in a mask image -> what it marks. Everything from `HEAD` on is the person."""
+
+PALETTE = {
+    BACKGROUND: (24, 26, 32),
+    OCCLUDER: (229, 57, 53),
+    HEAD: (255, 202, 40),
+    TORSO: (38, 166, 154),
+    ARMS: (126, 87, 194),
+    LEGS: (66, 133, 244),
+    BAG: (255, 112, 67),
+    SHOES: (174, 213, 129),
+}
+"""Label -> colour, for the palette of the mask images."""

@@ -1,0 +1,179 @@
+"""A torchvision ResNet that keeps more of the image, with non-local blocks in its middle.
+
+Shape letters: N images, C channels, H W image, h w feature map (h = H/16, w = W/16).
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from mmagga.errors import CheckpointError
+
+STRIDE = 16
+"""Pixels of the image, down and across, to one position of the feature map."""
+
+NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+# How many blocks at the end of a layer are followed by a non-local block (authors' code), and by
+# how much the layer is narrower than the last one.
+_NON_LOCAL = {"layer2": (2, 4), "layer3": (3, 2)}
+
+
+class NonLocal(nn.Module):
+    """Dot-product non-local block: every position reads a linear summary of all others.
+
+    `inner` is the width of θ, φ and g; the authors' is 1 (an integer division meant otherwise),
+    AGW's, from which it comes, is C/2. The final BatchNorm starts at scale and shift 0, so that
+    a new block is the identity.
+    """
+
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.theta = nn.Conv2d(channels, inner, 1)
+        self.phi = nn.Conv2d(channels, inner, 1)
+        self.g = nn.Conv2d(channels, inner, 1)
+        self.back = nn.Conv2d(inner, channels, 1)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, C, h, w) to the same shape.
+
+        There is no softmax between θᵀφ and g, so (θᵀφ)g = θᵀ(φgᵀ): the summary is inner x inner
+        and the hw x hw matrix is never built.
+        """
+        h, w = maps.shape[2:]
+        theta = self.theta(maps).flatten(2).transpose(1, 2)  # (N, hw, inner)
+        phi = self.phi(maps).flatten(2)  # (N, inner, hw)
+        g = self.g(maps).flatten(2).transpose(1, 2)  # (N, hw, inner)
+        read = theta @ (phi @ g / (h * w))  # (N, hw, inner)
+        read = read.transpose(1, 2).unflatten(2, (h, w))  # (N, inner, h, w)
+        return maps + self.norm(self.back(read))
+
+
+class Backbone(nn.Module):
+    """ResNet with stride 1 in its last layer and non-local blocks: (N, 3, H, W) -> (N, C, h, w).
+
+    Its children bear torchvision's names; a non-local block is called after the block that it
+    follows (`layer2.non_local3` follows `layer2.3`). The 1000-class layer `fc` is left out: no
+    one reads it, though the authors' parameter count of 42.9 M includes its 2.05 M.
+
+    Args:
+        name: one of `NAMES`.
+        weights: None (torch's random initialisation), the name of torchvision weights such as
+            "IMAGENET1K_V1", or the path of a torchvision ResNet state dict.
+        non_local: inner channels of the non-local blocks: 1 (authors' code), "half" of C (AGW),
+            or 0 for no blocks.
+
+    Raises:
+        ValueError: an unknown `name` or `non_local`.
+        CheckpointError: `weights` cannot be had, or are not those of this ResNet.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        weights: str | Path | None = None,
+        non_local: Literal[0, 1, "half"] = 1,
+    ):
+        super().__init__()
+        if name not in NAMES:
+            raise ValueError(f"backbone must be one of {', '.join(NAMES)}; got {name!r}")
+        if non_local not in (0, 1, "half"):
+            raise ValueError(f"non_local must be 0, 1 or 'half'; got {non_local!r}")
+        resnet = models.get_model(name)
+        self.channels = resnet.fc.in_features
+        resnet.fc = nn.Identity()
+        if weights is not None:
+            _load(resnet, name, weights)
+        _unstride(resnet.layer4[0])
+        for child, module in resnet.named_children():
+            if child not in ("avgpool", "fc"):
+                self.add_module(child, module)
+        for layer, (count, share) in _NON_LOCAL.items() if non_local else ():
+            width = self.channels // share
+            inner = width // 2 if non_local == "half" else 1
+            self.add_module(layer, _interleave(getattr(self, layer), count, width, inner))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to feature maps (N, C, h, w)."""
+        maps = images
+        for layer in self.children():
+            maps = layer(maps)
+        return maps
+
+
+def map_size(height: int, width: int) -> tuple[int, int]:
+    """Size (h, w) of the feature map of an image of height x width pixels."""
+    return -(-height // STRIDE), -(-width // STRIDE)  # each of four halvings rounds up
+
+
+def _unstride(block: nn.Module) -> None:
+    """Set the stride of a layer's first block to 1: its 3x3 convolution and its shortcut."""
+    conv = block.conv2 if hasattr(block, "conv3") else block.conv1  # Bottleneck, BasicBlock
+    conv.stride = block.downsample[0].stride = (1, 1)
+
+
+def _interleave(layer: nn.Sequential, count: int, channels: int, inner: int) -> nn.Sequential:
+    """Put a non-local block after each of the last `count` blocks; the blocks keep their names."""
+    blocks = OrderedDict()
+    for i, block in enumerate(layer):
+        blocks[str(i)] = block
+        if i >= len(layer) - count:
+            blocks[f"non_local{i}"] = NonLocal(channels, inner)
+    return nn.Sequential(blocks)
+
+
+def read_tensors(path: Path, allowed: Sequence = ()) -> Any:
+    """Read a torch file without running its code: tensors, plain types and what `allowed` names.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds anything else.
+    """
+    try:
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    except Exception as error:  # damage can surface as anything
+        raise CheckpointError(
+            f"{path} was refused: it is damaged, or holds more than tensors and numbers, which "
+            f"would mean running its code ({error})"
+        ) from None
+
+
+def _load(resnet: nn.Module, name: str, weights: str | Path) -> None:
+    """Fill a torchvision ResNet, whose `fc` is gone, from named weights or a file."""
+    named = models.get_model_weights(name).__members__
+    path = _fetch(named[weights].url) if weights in named else Path(weights)
+    if not path.is_file():
+        raise CheckpointError(
+            f"weights {str(weights)!r}: no such file, and torchvision's are {', '.join(named)}"
+        )
+    state = read_tensors(path)
+    try:
+        resnet.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+    except (RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is no state dict of a {name}: {error}") from None
+
+
+def _fetch(url: str) -> Path:
+    """Find torchvision's file in torch's cache, or download it there."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = path.stem.rsplit("-", 1)[-1]  # torchvision's names end in the hash's beginning
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the pretrained weights could not be downloaded ({error}). Where there is a network, "
+            f"get {url} and put it at {path}, or give the file's path as `weights`."
+        ) from None
+    return path

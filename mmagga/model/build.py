@@ -1,0 +1,27 @@
+"""From a configuration to a network."""
+
+from torch import nn
+
+from mmagga.config import Config
+from mmagga.model.mmagga import MMAGGA, Baseline
+
+
+def build_model(config: Config, num_ids: int) -> nn.Module:
+    """Build the network of `config` for `num_ids` training identities; weights from torch's seed."""
+    m = config.model
+    if m.name == "baseline":
+        return Baseline(num_ids, m.backbone, m.weights, non_local=m.non_local)
+    return MMAGGA(
+        num_ids,
+        config.frames,
+        m.backbone,
+        m.weights,
+        image_size=(config.height, config.width),
+        width=m.width,
+        non_local=m.non_local,
+        granularities=m.granularities,
+        pooling=m.pooling,
+        mma=m.mma,
+        temperature=m.temperature,
+        gem_p=m.gem_p,
+    )

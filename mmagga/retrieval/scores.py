@@ -1,0 +1,196 @@
+"""CMC, mAP and mINP, and the rank lists behind them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmagga.data.tracklets import DISTRACTOR
+from mmagga.errors import DataError
+from mmagga.retrieval.embedding import Embeddings
+from mmagga.retrieval.protocol import Protocol
+from mmagga.retrieval.ranking import Ranking, prepare, rank_matches, squared_distances
+
+MAX_RANK = 50
+"""CMC curves end here, or at the size of the gallery."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The result of one evaluation; all measures are fractions in [0, 1].
+
+    `per_query` has a row for every query: query (its row), pid, camid, average_precision, inp,
+    first_hit and last_hit (ranks from 1), matches, and nearest, nearest_pid, nearest_distance of
+    the first tracklet of its rank list. A query without a match has NaN or NA in the measures.
+    Gallery rows past the gallery's own are queries, where the protocol searches them.
+    """
+
+    protocol: Protocol
+    cmc: np.ndarray
+    """(R,) share of the queries with a hit among the first 1, 2, …, R; R = min(50, gallery)."""
+    mAP: float
+    mINP: float
+    per_query: pd.DataFrame
+    gallery_size: int
+    """Tracklets searched, the queries among them where the protocol says so."""
+
+    @property
+    def queries(self) -> int:
+        """All queries."""
+        return len(self.per_query)
+
+    @property
+    def valid_queries(self) -> int:
+        """Queries with a match: the measures are means over these."""
+        return int((self.per_query["matches"] > 0).sum())
+
+    @property
+    def dropped_queries(self) -> int:
+        """Queries without a match under another camera, left out of every measure."""
+        return self.queries - self.valid_queries
+
+    @property
+    def identities(self) -> int:
+        """Persons among the valid queries."""
+        return self.per_query.loc[self.per_query["matches"] > 0, "pid"].nunique()
+
+    def rank(self, k: int) -> float:
+        """Give the CMC at rank k: NaN beyond the end of the curve, where it means nothing."""
+        if k < 1:
+            raise ValueError(f"ranks begin at 1, not {k}")
+        return float(self.cmc[k - 1]) if k <= len(self.cmc) else math.nan
+
+    def summary(self) -> dict[str, Any]:
+        """Give plain numbers for JSON; None for a rank that does not exist."""
+        ranks = {f"rank-{k}": self.rank(k) for k in (1, 5, 10, 20)}
+        return {
+            "protocol": self.protocol.name,
+            "mAP": self.mAP,
+            **{name: None if math.isnan(value) else value for name, value in ranks.items()},
+            "mINP": self.mINP,
+            "queries": self.queries,
+            "valid_queries": self.valid_queries,
+            "dropped_queries": self.dropped_queries,
+            "gallery": self.gallery_size,
+            "identities": self.identities,
+        }
+
+    def __str__(self) -> str:
+        ranks = ((k, self.rank(k)) for k in (1, 5, 20))
+        shown = [f"Rank-{k} {'n/a' if math.isnan(v) else f'{100 * v:.1f}'}" for k, v in ranks]
+        return (
+            f"mAP {100 * self.mAP:.1f}, {', '.join(shown)}, mINP {100 * self.mINP:.1f} "
+            f"({self.protocol.name}: {self.valid_queries:,} of {self.queries:,} queries have a "
+            f"match; {self.gallery_size:,} gallery tracklets)"
+        )
+
+
+def evaluate(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    *,
+    chunk: int = 1024,
+    device: torch.device | str = "cpu",
+) -> Scores:
+    """Score the search for every query, by squared Euclidean distance.
+
+    Gallery tracklets of the query's person and camera do not count; a query with no match left is
+    dropped, and counted. AP is the mean over the hits of (hits so far / rank), INP is
+    hits / rank of the last hit; ties keep gallery order. `chunk` queries meet `chunk` gallery
+    rows at a time, all queries being held in float64: that bounds the memory. Neither `chunk` nor
+    `device` changes a result. See `ranking` for how.
+
+    Raises DataError where no query has a match or the sides do not fit, and NumericError where an
+    embedding is not finite.
+    """
+    search = prepare(query, gallery, protocol, chunk, device)
+    ranking = rank_matches(search, chunk)
+    per_query = _per_query(query, search.pids, ranking)
+    valid = per_query[per_query["matches"] > 0]
+    if valid.empty:
+        raise DataError(
+            f"None of the {len(query.pids)} queries has a match: no gallery tracklet shows the "
+            f'same person under another camera. Is "{protocol.name}" the right protocol, and do '
+            "query and gallery come from the same data set?"
+        )
+    size = len(search.pids)
+    first_hits = np.bincount(valid["first_hit"].to_numpy(int), minlength=MAX_RANK + 1)
+    cmc = np.cumsum(first_hits[1:])[: min(MAX_RANK, size)] / len(valid)
+    means = valid[["average_precision", "inp"]].mean()
+    return Scores(protocol, cmc, float(means.iat[0]), float(means.iat[1]), per_query, size)
+
+
+def _per_query(query: Embeddings, gallery_pids: Tensor, ranking: Ranking) -> pd.DataFrame:
+    """One row a query; see `Scores`."""
+    ranks, nearest = ranking.ranks.numpy(), ranking.nearest.numpy()  # (Q, K), (Q,)
+    matches = (ranks > 0).sum(1)
+    hits = np.arange(1, ranks.shape[1] + 1)
+    precision = np.divide(hits, ranks, out=np.zeros(ranks.shape), where=ranks > 0)
+    last = ranks.max(1, initial=0)
+    table = pd.DataFrame(
+        {
+            "query": np.arange(len(ranks)),
+            "pid": query.pids.numpy(),
+            "camid": query.camids.numpy(),
+            "average_precision": precision.sum(1) / np.maximum(matches, 1),
+            "inp": matches / np.maximum(last, 1),
+            "first_hit": ranks[:, :1].sum(1),  # K may be 0
+            "last_hit": last,
+            "matches": matches,
+            "nearest": nearest,
+            "nearest_pid": gallery_pids.numpy()[nearest],
+            "nearest_distance": ranking.distance.numpy(),
+        }
+    )
+    unmatched = ["average_precision", "inp", "first_hit", "last_hit"]
+    alone = ["nearest", "nearest_pid", "nearest_distance"]
+    table = table.astype(dict.fromkeys([*unmatched[2:], *alone[:2]], "Int64"))
+    table.loc[matches == 0, unmatched] = np.nan
+    table.loc[nearest < 0, alone] = np.nan
+    return table
+
+
+def rank_list(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    query_row: int,
+    top: int = 10,
+    *,
+    chunk: int = 1024,
+    device: torch.device | str = "cpu",
+) -> pd.DataFrame:
+    """List what one query finds first: gallery (its row), distance, pid, camid, match; by rank.
+
+    Tracklets of the query's person and camera are left out, as in `evaluate`, and the distances and
+    ties are the same. Rows past the gallery's own are queries, where the protocol searches them.
+    """
+    if not 0 <= query_row < len(query.pids):
+        raise IndexError(f"there are {len(query.pids)} queries; {query_row} is none of them")
+    search = prepare(query, gallery, protocol, chunk, device)
+    vector = search.queries(np.array([query_row]))
+    distances = torch.cat(
+        [squared_distances(vector, block)[0] for _, block in search.blocks(chunk)]
+    )
+    pids, camids = search.pids.numpy(), search.camids.numpy()
+    pid = int(query.pids[query_row])
+    same = pids == pid
+    counts = np.flatnonzero(~(same & (camids == int(query.camids[query_row]))))
+    distances = distances.cpu().numpy()[counts] / search.scale**2
+    order = np.argsort(distances, kind="stable")[:top]
+    rows = counts[order]
+    return pd.DataFrame(
+        {
+            "gallery": rows,
+            "distance": distances[order],
+            "pid": pids[rows],
+            "camid": camids[rows],
+            "match": same[rows] & (pid != DISTRACTOR),
+        },
+        index=pd.RangeIndex(1, len(rows) + 1, name="rank"),
+    )

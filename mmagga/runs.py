@@ -1,0 +1,150 @@
+"""A run folder: the one place that knows which files a run has and what is in them.
+
+config.json        what the run computes             environment.json   with which versions
+steps.jsonl        losses, one line a step           timing.jsonl       speed, never compared
+epochs.jsonl       one line an epoch, with the       metrics.json       the last evaluation
+                   metrics where it was evaluated    checkpoints/       see `mmagga.checkpoint`
+"""
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from mmagga import checkpoint
+from mmagga.config import Config, config_hash, from_dict, to_dict
+from mmagga.errors import CheckpointError, MmaggaError
+from mmagga.files import commit, write_json
+from mmagga.model.build import build_model
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, being written or read."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, config: Config, runs: Path = RUNS) -> "Run":
+        """Name a run by what it computes: the same configuration, the same folder."""
+        return cls(Path(runs) / f"{config.dataset}-{config.model.name}-{config_hash(config)}")
+
+    def open(self, config: Config) -> None:
+        """Make the folder, or check that it belongs to `config`; CheckpointError if it does not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "config.json"
+        if path.exists() and config_hash(self.config) != config_hash(config):
+            raise CheckpointError(
+                f"{self.folder} holds another run: {_difference(self.config, config)}. "
+                "Choose another folder, or the configuration it was made with."
+            )
+        write_json(path, to_dict(config))
+        write_json(self.folder / "environment.json", environment())
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the run."""
+        path = self.folder / "config.json"
+        try:
+            return from_dict(json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise MmaggaError(
+                f"{self.folder} is no run folder: {path.name} is missing. "
+                "`python -m mmagga runs` lists the runs there are."
+            ) from None
+
+    # --- the log --------------------------------------------------------------------------------
+
+    def append(self, name: str, record: dict[str, Any]) -> None:
+        """Add one line to `name`.jsonl, in one write."""
+        with (self.folder / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def read(self, name: str) -> pd.DataFrame:
+        """Give `name`.jsonl ("steps", "epochs", "timing") as a table, without a torn last line."""
+        return pd.DataFrame(self._lines(name))
+
+    def tail(self, count: int) -> list[dict[str, float]]:
+        """Give what the last `count` steps logged, without where they stand."""
+        lines = self._lines("steps")
+        where = ("step", "epoch", "stage")
+        return [{k: v for k, v in line.items() if k not in where} for line in lines[-count:]][
+            :count
+        ]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`: it is about to be computed again."""
+        for name in ("steps", "epochs"):
+            kept = [line for line in self._lines(name) if line["step"] <= step]
+            text = "".join(json.dumps(line) + "\n" for line in kept).encode()
+            commit(self.folder / f"{name}.jsonl", lambda file, text=text: file.write(text))
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / f"{name}.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(s) for s in path.read_text().splitlines(keepends=True) if s[-1] == "\n"]
+
+    # --- results --------------------------------------------------------------------------------
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the result of an evaluation."""
+        write_json(self.folder / "metrics.json", metrics)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last evaluation; empty if there was none."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    # --- weights --------------------------------------------------------------------------------
+
+    def save_state(self, step: int, state: dict[str, Any]) -> None:
+        """Commit a checkpoint."""
+        record = {"config": config_hash(self.config), "torch": torch.__version__}
+        checkpoint.save(self.folder / "checkpoints", step, state, record)
+
+    def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any] | None:
+        """Load the newest healthy checkpoint; None if there is none."""
+        return checkpoint.load_latest(self.folder / "checkpoints", device)
+
+    def load_model(self, device: str | torch.device = "cpu") -> nn.Module:
+        """Build the network with the newest checkpoint's weights, in evaluation mode."""
+        state = self.load_state(device)
+        if state is None:
+            raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
+        model = build_model(self.config, state["num_ids"])
+        model.load_state_dict(state["model"])
+        return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def list_runs(runs: Path = RUNS) -> list[Run]:
+    """Find the run folders below `runs`, sorted by name."""
+    return [Run(path.parent) for path in sorted(Path(runs).glob("*/config.json"))]
+
+
+def environment() -> dict[str, Any]:
+    """Say with what a run was made: versions and device."""
+    import torchvision
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def _difference(ours: Config, theirs: Config) -> str:
+    """Name the fields in which two configurations differ."""
+    a, b = to_dict(ours), to_dict(theirs)
+    return "; ".join(f"{key} is {a[key]}, not {b[key]}" for key in a if a[key] != b[key])

@@ -1,0 +1,14 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Real photographs, MARS's tables and published splits, where a developer has them."""
+    beside = Path(__file__).parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("MMAGGA_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("no folder of real data: set MMAGGA_TEST_DATA to one")
+    return folder

@@ -1,0 +1,101 @@
+"""Intervals must cover, and the test must find what is there and nothing else."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmagga.errors import DataError
+from mmagga.retrieval import bootstrap, paired_difference
+
+
+def made(g: np.random.Generator, ids: int = 40, mean: float = 0.6) -> pd.DataFrame:
+    """Queries of one person share most of their luck, and persons have 1 to 6 queries."""
+    sizes = g.integers(1, 7, ids)
+    pids = np.repeat(np.arange(1, ids + 1), sizes)
+    luck = g.normal(mean, 0.2, ids)[pids - 1]
+    return pd.DataFrame(
+        {
+            "query": np.arange(len(pids)),
+            "pid": pids,
+            "average_precision": luck + g.normal(0, 0.05, len(pids)),
+        }
+    )
+
+
+def test_the_interval_covers_the_truth_and_single_queries_would_not():
+    g = np.random.default_rng(0)
+    by_person = by_query = 0
+    for _ in range(200):
+        table = made(g)
+        _, low, high = bootstrap(table, draws=300)
+        by_person += low <= 0.6 <= high
+        _, low, high = bootstrap(table, by="query", draws=300)
+        by_query += low <= 0.6 <= high
+    assert 0.88 <= by_person / 200 <= 0.985
+    assert by_query / 200 < 0.80
+
+
+def test_the_seed_decides():
+    table = made(np.random.default_rng(1))
+    assert bootstrap(table, seed=3) == bootstrap(table, seed=3)
+    assert bootstrap(table, seed=3) != bootstrap(table, seed=4)
+    assert bootstrap(table).mean == pytest.approx(table["average_precision"].mean())
+
+
+def test_queries_without_a_value_are_left_out():
+    table = made(np.random.default_rng(1))
+    more = pd.concat([table, table.assign(average_precision=np.nan, pid=99)])
+    assert bootstrap(more) == bootstrap(table)
+    with pytest.raises(DataError, match="no average_precision"):
+        bootstrap(table.assign(average_precision=np.nan))
+
+
+def test_rank_1_as_the_docstring_says():
+    table = made(np.random.default_rng(1)).iloc[:4].assign(pid=[1, 1, 2, 3])
+    table["first_hit"] = pd.array([1, 2, 1, None], "Int64")
+    assert bootstrap(table.assign(hit=table["first_hit"] == 1), "hit").mean == pytest.approx(2 / 3)
+
+
+def test_one_person_has_no_interval():
+    mean, low, high = bootstrap(made(np.random.default_rng(1)).assign(pid=1))
+    assert math.isfinite(mean)
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_a_planted_difference_is_found():
+    g = np.random.default_rng(2)
+    a = made(g)
+    b = a.assign(average_precision=a["average_precision"] - 0.03 + g.normal(0, 0.02, len(a)))
+    found = paired_difference(a, b.sample(frac=1, random_state=0))  # rows in any order
+    assert found.low < 0.03 < found.high
+    assert found.difference == pytest.approx(0.03, abs=0.01)
+    assert found.p == pytest.approx(1 / 5001)
+    assert paired_difference(b, a).difference == pytest.approx(-found.difference)
+
+
+def test_where_there_is_none_p_is_uniform():
+    g = np.random.default_rng(3)
+    ps = []
+    for _ in range(200):
+        a = made(g)
+        per_person = g.normal(0, 0.05, 41)[a["pid"]]  # a difference that a person's queries share
+        b = a.assign(average_precision=a["average_precision"] + per_person)
+        ps.append(paired_difference(a, b, draws=200).p)
+    assert 0.005 <= np.mean(np.array(ps) <= 0.05) <= 0.1
+    assert 0.4 <= np.mean(ps) <= 0.6
+
+
+def test_a_model_against_itself():
+    table = made(np.random.default_rng(4))
+    assert paired_difference(table, table) == (0, 0, 0, 1)
+
+
+def test_different_queries_are_refused():
+    table = made(np.random.default_rng(4))
+    with pytest.raises(DataError, match="different queries"):
+        paired_difference(table, table.iloc[1:])
+    with pytest.raises(DataError, match="different queries"):
+        paired_difference(table, table.assign(pid=table["pid"] + 1))
