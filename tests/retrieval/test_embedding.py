@@ -27,7 +27,6 @@ class Model(nn.Module):
 
     def __init__(self, fits: int = 10**9) -> None:
         super().__init__()
-        self.frames = T
         self.fits = fits
         self.batches: list[int] = []
         self.linear = nn.Linear(3 * SIZE[0] * SIZE[1], 5)
@@ -101,7 +100,7 @@ LENGTHS = [1, 7, 8, 9, 16, 17, 40]
 @pytest.mark.parametrize("batch", [1, 3, 100])
 def test_the_mean_of_dense_clips(batch):
     tracklets = tracklets_of(LENGTHS)
-    found = embed(Model(), tracklets, size=SIZE, batch=batch, progress=False)
+    found = embed(Model(), tracklets, frames=T, size=SIZE, batch=batch, progress=False)
     torch.testing.assert_close(found.vectors, at_once(Model(), LENGTHS))
     assert found.vectors.dtype == torch.float32
     assert found.pids.tolist() == tracklets.pids.tolist()
@@ -116,29 +115,33 @@ def test_frames_from_files(tmp_path, monkeypatch):
         for i, path in enumerate(tracklets.frames(row)):
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(frame(row, i).permute(1, 2, 0).numpy()).save(path)
-    found = embed(Model(), tracklets, size=SIZE, batch=2, progress=False)
+    found = embed(Model(), tracklets, frames=T, size=SIZE, batch=2, progress=False)
     torch.testing.assert_close(found.vectors, at_once(Model(), [9, 2]))
 
 
 def test_batches_are_of_constant_size():
     model = Model()
-    embed(model, tracklets_of(LENGTHS), size=SIZE, batch=4, progress=False)
+    embed(model, tracklets_of(LENGTHS), frames=T, size=SIZE, batch=4, progress=False)
     assert model.batches == [4, 4, 4, 3]
 
 
 def test_clips_weighed_by_their_real_frames():
     tracklets = tracklets_of(LENGTHS)
-    found = embed(Model(), tracklets, size=SIZE, clip="dense_by_frames", progress=False).vectors
+    found = embed(
+        Model(), tracklets, frames=T, size=SIZE, clip="dense_by_frames", progress=False
+    ).vectors
     torch.testing.assert_close(found, at_once(Model(), LENGTHS, by_frames=True))
     plain = at_once(Model(), LENGTHS)
     differs = (found - plain).abs().amax(1) > 1e-4
     assert differs.tolist() == [False, False, False, True, False, True, False]
     with pytest.raises(ValueError, match="dense_by_frames"):
-        embed(Model(), tracklets, size=SIZE, clip="random")
+        embed(Model(), tracklets, frames=T, size=SIZE, clip="random")
 
 
 def test_clips_normalised_before_the_mean():
-    found = embed(Model(), tracklets_of([17]), size=SIZE, normalise_clips=True, progress=False)
+    found = embed(
+        Model(), tracklets_of([17]), frames=T, size=SIZE, normalise_clips=True, progress=False
+    )
     with torch.inference_mode():
         each = F.normalize(Model().eval()(normalize(clips_of(0, 17))).embedding)
     torch.testing.assert_close(found.vectors[0], F.normalize(each.mean(0), dim=0))
@@ -148,7 +151,7 @@ def test_clips_normalised_before_the_mean():
 @pytest.mark.parametrize("fits", [1, 3, 5])
 def test_out_of_memory_halves_the_batch(fits):
     model = Model(fits)
-    found = embed(model, tracklets_of(LENGTHS), size=SIZE, batch=8, progress=False)
+    found = embed(model, tracklets_of(LENGTHS), frames=T, size=SIZE, batch=8, progress=False)
     torch.testing.assert_close(found.vectors, at_once(Model(), LENGTHS))
     failures = [n for n in model.batches if n > fits]
     assert failures == [n for n in (8, 4, 2) if n > fits]  # learnt once, not at every batch
@@ -156,12 +159,12 @@ def test_out_of_memory_halves_the_batch(fits):
 
 def test_not_even_one_clip_fits():
     with pytest.raises(ResourceError, match=r"\(8, 3, 16, 8\) does not fit"):
-        embed(Model(fits=0), tracklets_of(LENGTHS), size=SIZE, progress=False)
+        embed(Model(fits=0), tracklets_of(LENGTHS), frames=T, size=SIZE, progress=False)
 
 
 def test_a_tracklet_of_2000_frames_is_never_whole(alive):
     model = Model()
-    found = embed(model, tracklets_of([2000, 3]), size=SIZE, batch=16, progress=False)
+    found = embed(model, tracklets_of([2000, 3]), frames=T, size=SIZE, batch=16, progress=False)
     assert max(model.batches) == 16
     assert len(alive) == 16
     assert max(alive) <= 2  # the one in hand and the one just read
@@ -171,11 +174,11 @@ def test_a_tracklet_of_2000_frames_is_never_whole(alive):
 def test_training_flags_come_back():
     model = Model().train()
     model.linear.eval()  # a frozen part
-    embed(model, tracklets_of([3]), size=SIZE, progress=False)
+    embed(model, tracklets_of([3]), frames=T, size=SIZE, progress=False)
     assert (model.training, model.linear.training, model.dropout.training) == (True, False, True)
     failing = Model(fits=0).train()
     with pytest.raises(ResourceError):
-        embed(failing, tracklets_of([3]), size=SIZE, progress=False)
+        embed(failing, tracklets_of([3]), frames=T, size=SIZE, progress=False)
     assert failing.training
 
 
@@ -188,12 +191,12 @@ def test_what_is_not_finite_is_named(monkeypatch, value):
 
     monkeypatch.setattr(Model, "forward", forward)
     with pytest.raises(NumericError, match=r"tracklet 1 \(person 11, camera 2, from nowhere/1/0"):
-        embed(Model(), tracklets_of([8, 8, 8, 8]), size=SIZE, batch=2, progress=False)
+        embed(Model(), tracklets_of([8, 8, 8, 8]), frames=T, size=SIZE, batch=2, progress=False)
 
 
 def test_nothing_to_embed():
     with pytest.raises(DataError, match="no tracklets"):
-        embed(Model(), tracklets_of([3]).subset([]), size=SIZE)
+        embed(Model(), tracklets_of([3]).subset([]), frames=T, size=SIZE)
 
 
 def test_a_loader_that_loses_clips(monkeypatch):
@@ -203,4 +206,4 @@ def test_a_loader_that_loses_clips(monkeypatch):
         lambda *_, **__: [(clips_of(0, 8), torch.tensor([0]))],
     )
     with pytest.raises(DataError, match="expected 2 clips, the loader gave 1"):
-        embed(Model(), tracklets_of([16]), size=SIZE, progress=False)
+        embed(Model(), tracklets_of([16]), frames=T, size=SIZE, progress=False)

@@ -184,11 +184,10 @@ def _vary(person: Person, what: str, dice: Dice, member: int) -> Person:
 
 
 def _apart(dice: Dice, names: list[str], count: int) -> list[str]:
-    """Choose colours that nobody confuses: each the farthest from those before it."""
+    """Choose colours that nobody confuses: one at random, then always the farthest from all."""
     chosen = [dice.pick(names)]
     while len(chosen) < count:
-        pool = dice.sample(names, min(7, len(names)))
-        chosen.append(max(pool, key=lambda n: min(_far(n, other) for other in chosen)))
+        chosen.append(max(names, key=lambda name: min(_far(name, other) for other in chosen)))
     return chosen
 
 
