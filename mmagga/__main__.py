@@ -1,12 +1,14 @@
 """`python -m mmagga VERB`: the same calls as the notebooks, one verb each.
 
-A verb's module is imported when the verb is used, so `--help` answers at once. The options and
-their help come from the signatures below and from the dataclasses in `mmagga.config`.
+A verb's module is imported when the verb is used, so that the list of verbs answers at once. The
+options and their help come from the signatures below and from the dataclasses in `mmagga.config`.
 """
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 from mmagga.errors import MmaggaError
 
@@ -25,7 +27,7 @@ def render(root: Path, preset: str = "demo", workers: int | None = None) -> None
 
 
 def train(args: list[str]) -> None:
-    """Train a preset, "demo" or "paper", with any field changed; go on where it stopped."""
+    """Train a preset, demo or paper, with any field changed; go on where it stopped."""
     import tyro
 
     from mmagga.config import DEMO, PAPER
@@ -35,9 +37,8 @@ def train(args: list[str]) -> None:
         "demo": ("Minutes on two CPU cores, on the built-in data.", DEMO),
         "paper": ("The authors' setting to the letter.", PAPER),
     }
-    config = tyro.extras.overridable_config_cli(presets, prog="mmagga train", args=args)
-    run = train(config)
-    print(f"run: {run.folder}\n{_metrics_line(run.metrics)}")
+    run = train(tyro.extras.overridable_config_cli(presets, prog="mmagga train", args=args))
+    print(f"run: {run.folder}\n{_reached(run.metrics)}")
 
 
 def evaluate(run: Path, root: Path | None = None, device: str = "auto") -> None:
@@ -48,17 +49,15 @@ def evaluate(run: Path, root: Path | None = None, device: str = "auto") -> None:
         root: Data folder, if it has moved since training.
         device: cpu, cuda or auto.
     """
-    from mmagga.data import load_tracklets
     from mmagga.runs import Run
     from mmagga.training import resolve_device, score
 
-    folder = Run(run)
-    config = dataclasses.replace(folder.config, device=device)
-    config = dataclasses.replace(config, root=root) if root else config
-    tracklets = load_tracklets(config.dataset, config.root, config.split)
-    scores = score(folder.load_model(resolve_device(device)), tracklets, config)
-    scores.per_query.to_csv(folder.folder / "queries.csv", index=False)
-    print(scores)
+    config = Run(run).config
+    config = dataclasses.replace(config, device=device, root=root or config.root)
+    tracklets = _load(config.dataset, config.root, config.split)
+    scores = score(Run(run).load_model(resolve_device(device)), tracklets, config)
+    scores.per_query.to_csv(run / "queries.csv", index=False)
+    print(f"{scores}\none row a query: {run / 'queries.csv'}")
 
 
 def runs(folder: Path = Path("runs")) -> None:
@@ -70,11 +69,11 @@ def runs(folder: Path = Path("runs")) -> None:
     from mmagga.runs import list_runs
 
     for run in list_runs(folder):
-        print(f"{run.folder}  {_metrics_line(run.metrics)}")
+        print(f"{run.folder}  {_reached(run.metrics)}")
 
 
 def data_summary(dataset: str, root: Path, split: int = 0) -> None:
-    """Read a data set and print its identities, tracklets, cameras and frames.
+    """Read a data set and count its identities, tracklets, cameras and frames.
 
     Args:
         dataset: Its name, such as mars.
@@ -84,36 +83,118 @@ def data_summary(dataset: str, root: Path, split: int = 0) -> None:
     from mmagga.data import load_tracklets
 
     tracklets = load_tracklets(dataset, root, split)
-    print(tracklets.summary().to_string())
-    print(*tracklets.notes, sep="\n")
+    print(tracklets.summary().to_string(), *tracklets.notes, sep="\n")
 
 
-def _metrics_line(metrics: dict) -> str:
+def data_check(
+    dataset: str,
+    root: Path,
+    on_bad: Literal["error", "drop"] = "error",
+    verify: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Decode every frame once and write the index that training goes by.
+
+    Args:
+        dataset: Its name, such as mars.
+        root: Its folder; nothing is written there.
+        on_bad: Stop at bad frames, naming them, or leave them out and count them.
+        verify: Only compare every file with the hash in the index, to find bit rot.
+        workers: Processes; by default one for each core.
+    """
+    from mmagga.data import index, load_tracklets
+
+    tracklets = load_tracklets(dataset, root)
+    if verify:
+        print(f"{index.verify(tracklets, workers=workers):,} frames are what they were")
+    else:
+        print(index.check(tracklets, workers=workers, on_bad=on_bad))
+
+
+def data_pack(
+    dataset: str,
+    root: Path,
+    out: Path,
+    height: int = 256,
+    width: int = 128,
+    encoding: Literal["raw", "original"] = "raw",
+) -> None:
+    """Pack all frames into one file, which loads faster; pixels stay identical.
+
+    Args:
+        dataset: Its name, such as mars.
+        root: Its folder.
+        out: The file to write.
+        height: Pixels that frames are resized to.
+        width: Pixels that frames are resized to.
+        encoding: raw pixels, fastest, 3 bytes a pixel; or the original files' bytes.
+    """
+    from mmagga.data.packed import pack
+
+    pack(_load(dataset, root), out, (height, width), encoding=encoding)
+    print(f"packed: {out}, {out.stat().st_size / 1e9:.3g} GB. Use it: --packed {out}")
+
+
+def data_crop(
+    videos: tuple[Path, ...],
+    tracks: tuple[Path, ...],
+    out: Path,
+    identities: Path | None = None,
+    max_gap: int = 25,
+) -> None:
+    """Cut tracked people out of your own video; the result is the data set "mot".
+
+    Args:
+        videos: A video file, or a folder of frames, for each camera.
+        tracks: Its tracks in MOTChallenge's form, in the same order.
+        out: Folder to make.
+        identities: CSV file with the columns camera, track, pid, if you know who is who.
+        max_gap: Frames that a track may be absent before it is cut.
+    """
+    from mmagga.data.mot import crop_video
+
+    if len(videos) != len(tracks):
+        raise MmaggaError(f"{len(videos)} videos, but {len(tracks)} files of tracks: one for each")
+    pairs = list(zip(videos, tracks, strict=True))
+    tracklets = crop_video(pairs, out, identities=identities, max_gap=max_gap)
+    print(tracklets.summary().to_string(), *tracklets.notes, sep="\n")
+
+
+def _load(dataset: str, root: Path, split: int = 0) -> Any:
+    from mmagga.data import load_tracklets
+    from mmagga.data.index import checked
+
+    return checked(load_tracklets(dataset, root, split))
+
+
+def _reached(metrics: dict) -> str:
     if not metrics:
         return "not evaluated yet"
     return f"mAP {metrics['mAP']:.1%}  rank-1 {metrics['rank-1']:.1%}  (epoch {metrics['epoch']})"
 
 
-VERBS = {
+VERBS: dict[str, Callable] = {
     "render": render,
     "train": train,
     "evaluate": evaluate,
     "runs": runs,
-    "data-summary": data_summary,
+    "data summary": data_summary,
+    "data check": data_check,
+    "data pack": data_pack,
+    "data crop": data_crop,
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; give its exit code. Errors are one line, without a traceback."""
-    verb, *args = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if verb in ("-h", "--help"):
+    words = sys.argv[1:] if argv is None else argv
+    verb = next((v for v in VERBS if words[: v.count(" ") + 1] == v.split()), None)
+    if verb is None:
         print("usage: python -m mmagga VERB [options]      VERB --help says more\n")
         for name, function in VERBS.items():
             print(f"  {name:14}{(function.__doc__ or '').splitlines()[0]}")
-        return 0
-    if verb not in VERBS:
-        print(f"unknown verb {verb!r}; there are {', '.join(VERBS)}", file=sys.stderr)
-        return 2
+        return 0 if words in ([], ["-h"], ["--help"]) else 2
+    args = words[verb.count(" ") + 1 :]
     try:
         if verb == "train":
             train(args)

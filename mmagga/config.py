@@ -86,6 +86,8 @@ class Config:
     """Name of the data set: see `mmagga.data.DATASETS`."""
     root: Path = Path("data/mars")
     """Folder that holds the data set."""
+    packed: Path | None = None
+    """A pack of the data set's frames (see `data pack`), to read from instead of its files."""
     split: int = 0
     """Which of the ten splits, for data sets that have them."""
     frames: int = 8
@@ -181,6 +183,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     """Rebuild a `Config` from `to_dict`'s output; raises TypeError for a field it does not know."""
     values = dict(values)
     values["root"] = Path(values["root"])
+    values["packed"] = Path(values["packed"]) if values["packed"] else None
     values["model"] = ModelConfig(
         **values["model"] | {"granularities": tuple(values["model"]["granularities"])}
     )
@@ -192,7 +195,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 
 # Fields that change speed, or where things lie, but never a result.
-_NOT_SCIENCE = ("root", "workers", "device", "eval_batch", "checkpoint_every")
+_NOT_SCIENCE = ("root", "packed", "workers", "device", "eval_batch", "checkpoint_every")
 
 
 def config_hash(config: Config) -> str:

@@ -120,7 +120,7 @@ def describe(tracklets: Tracklets, row: int) -> str:
 def mask_sheet(
     frames: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
-    labels: Mapping[str, int],
+    labels: Mapping[int, str],
     *,
     title: str,
     names: Sequence[str],
@@ -139,8 +139,9 @@ def mask_sheet(
             row = np.concatenate(list(mask), axis=1)
             row = np.pad(row, ((0, 0), (0, columns * (w + 2) - row.shape[1])))
             _picture(grid[2 * k + 1, 0], row, cmap=palette, vmin=-0.5, vmax=len(labels) - 0.5)
-        handles = [plt.Rectangle((0, 0), 1, 1, color=colours[i]) for i in labels.values()]
-        figure.legend(handles, list(labels), loc="outside lower center", ncols=len(labels))
+        handles = [plt.Rectangle((0, 0), 1, 1, color=colours[i]) for i in labels]
+        names_of = list(labels.values())
+        figure.legend(handles, names_of, loc="outside lower center", ncols=len(labels))
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 
@@ -249,7 +250,8 @@ def rank_sheet(
     """Draw each query and its nearest gallery tracklets by their middle frames.
 
     `gallery` holds all that was searched, see `searched_tracklets`. `lists` gives for a query row
-    its rank list, as `retrieval.rank_list` makes it. Green with a tick is the right person, red with a cross another.
+    its rank list, as `retrieval.rank_list` makes it. Green with a tick
+    is the right person, red with a cross another.
     """
     queries, galleries = open_frames(query, size), open_frames(gallery, size)
     depth = max(len(ranked) for ranked in lists.values())

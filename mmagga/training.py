@@ -17,6 +17,7 @@ from mmagga.config import Config, StageConfig
 from mmagga.data import load_tracklets
 from mmagga.data.augment import apply, draw
 from mmagga.data.clips import Batch, steps_per_epoch, train_loader, training_labels
+from mmagga.data.index import checked
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import CheckpointError, MmaggaError, NumericError, Stopped
 from mmagga.interrupt import StopRequest
@@ -193,6 +194,7 @@ def embed_test(
         "batch": config.eval_batch,
         "device": resolve_device(config.device),
         "workers": config.workers,
+        "packed": config.packed,
         "progress": bar,
     }
     query, gallery = tracklets.split("query"), tracklets.split("gallery")
@@ -210,7 +212,6 @@ def train(
     folder: Path | None = None,
     *,
     tracklets: Tracklets | None = None,
-    packed: Path | None = None,
     bar: bool = True,
 ) -> Run:
     """Train to the end, from the start or from where the run folder stands.
@@ -220,7 +221,8 @@ def train(
     asks for it; after each of them the same call goes on from the last checkpoint.
     """
     run = Run(Path(folder)) if folder else Run.of(config)
-    tracklets = tracklets or load_tracklets(config.dataset, config.root, config.split)
+    if tracklets is None:
+        tracklets = checked(load_tracklets(config.dataset, config.root, config.split), progress=bar)
     people = tracklets.split("train")
     _, num_ids = training_labels(people)
     steps, device = steps_per_epoch(people, config), resolve_device(config.device)
@@ -230,9 +232,7 @@ def train(
     logs = run.tail(state.step % steps)
     saved_at = epoch_at = time.monotonic()
 
-    batches = train_loader(
-        people, config, start=divmod(state.step, steps), stop_epoch=end, packed=packed
-    )
+    batches = train_loader(people, config, start=divmod(state.step, steps), stop_epoch=end)
     options = {"total": end * steps, "initial": state.step, "unit": "step", "enabled": bar}
     with progress(desc=run.folder.name, **options) as line, StopRequest() as stop:
         for batch in batches:

@@ -4,6 +4,7 @@ Order and clip starts are functions of (seed, epoch, position), see `mmagga.rand
 of workers gives the same batches, and an epoch can be entered at any step.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from mmagga.config import Config
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
+from mmagga.interrupt import StopRequest
 from mmagga.randomness import generator
 
 
@@ -97,11 +99,11 @@ def training_labels(tracklets: Tracklets) -> tuple[np.ndarray, int]:
 class _TrainingBatches(Dataset):
     """Batch number i of training, counted over all epochs; one item is a whole batch."""
 
-    def __init__(self, tracklets: Tracklets, config: Config, packed: Path | None) -> None:
+    def __init__(self, tracklets: Tracklets, config: Config) -> None:
         self.config = config
         self.lengths = tracklets.lengths
         self.labels, _ = training_labels(tracklets)
-        self.frames = open_frames(tracklets, (config.height, config.width), packed)
+        self.frames = open_frames(tracklets, (config.height, config.width), config.packed)
         self.order: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
@@ -139,13 +141,12 @@ def train_loader(
     *,
     start: tuple[int, int] = (0, 0),
     stop_epoch: int,
-    packed: Path | None = None,
 ) -> Iterator[Batch]:
     """Read the batches from (epoch, step) `start` up to the end of epoch `stop_epoch - 1`."""
     steps = steps_per_epoch(tracklets, config)
     first = start[0] * steps + start[1]
     keys = [divmod(i, steps) for i in range(first, stop_epoch * steps)]
-    return iter(_loader(_TrainingBatches(tracklets, config, packed), keys, config.workers))
+    return iter(_loader(_TrainingBatches(tracklets, config), keys, config.workers))
 
 
 class _DenseClips(Dataset):
@@ -211,4 +212,11 @@ def _loader(data: Dataset, keys: Sequence, workers: int) -> DataLoader:
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_the_parent,
     )
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    # A Ctrl-C or a scheduler's SIGTERM reaches the whole group; the parent still needs its batch.
+    for number in StopRequest.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

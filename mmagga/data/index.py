@@ -134,6 +134,16 @@ def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
     return _restrict(tracklets, used, rows["kind"], folder / "bad.csv")[0]
 
 
+def checked(tracklets: Tracklets, *, progress: bool = True) -> Tracklets:
+    """Give what the index names; where there is none yet, check every frame first.
+
+    Raises DataError, see `check`, if a frame is bad.
+    """
+    if not (cache_dir(tracklets) / "index.npz").exists():
+        check(tracklets, progress=progress)
+    return load_index(tracklets)
+
+
 def verify(
     tracklets: Tracklets,
     folder: Path | None = None,

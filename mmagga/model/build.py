@@ -7,7 +7,7 @@ from mmagga.model.mmagga import MMAGGA, Baseline
 
 
 def build_model(config: Config, num_ids: int) -> nn.Module:
-    """Build the network of `config` for `num_ids` training identities; weights from torch's seed."""
+    """Build the network of `config` for K = `num_ids` persons; its weights follow torch's seed."""
     m = config.model
     if m.name == "baseline":
         return Baseline(num_ids, m.backbone, m.weights, non_local=m.non_local)

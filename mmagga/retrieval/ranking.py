@@ -74,7 +74,7 @@ class Search:
 
     def _on_grid(self, vectors: Tensor | np.ndarray, rows: slice | np.ndarray) -> Tensor:
         taken = _take(vectors, rows).to(self.device, torch.float64)
-        return taken.mul_(self.scale).round_()
+        return (taken * self.scale).round_()
 
 
 def prepare(
@@ -124,10 +124,10 @@ def _largest_norm(embeddings: Embeddings, name: str, chunk: int) -> float:
 
 
 def _take(vectors: Tensor | np.ndarray, rows: slice | np.ndarray) -> Tensor:
-    """Copy some rows into a tensor that is ours to change."""
+    """Give some rows as a tensor. A memory map may be read-only, which torch wants copied."""
     if isinstance(vectors, np.ndarray):
         return torch.from_numpy(np.array(vectors[rows]))
-    return vectors[rows].clone()
+    return vectors[rows]
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def test_batches_are_of_constant_size():
 def test_clips_weighed_by_their_real_frames():
     tracklets = tracklets_of(LENGTHS)
     found = embed(
-        Model(), tracklets, frames=T, size=SIZE, clip="dense_by_frames", progress=False
+        Model(), tracklets, frames=T, size=SIZE, batch=4, clip="dense_by_frames", progress=False
     ).vectors
     torch.testing.assert_close(found, at_once(Model(), LENGTHS, by_frames=True))
     plain = at_once(Model(), LENGTHS)

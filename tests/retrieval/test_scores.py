@@ -154,6 +154,9 @@ def test_equal_vectors_tie_and_keep_gallery_order():
     per_query = evaluate(query, gallery, PLAIN, chunk=16).per_query
     assert (per_query["first_hit"] == 71).all()
     assert (per_query["nearest"] == 0).all()
+    thirds = on_a_line(np.arange(300) % 3, [2] * 300, [2] * 300)
+    ranked = rank_list(on_a_line([0], [1], [1]), thirds, PLAIN, 0, top=300, chunk=16)
+    assert ranked["gallery"].tolist() == [*range(0, 300, 3), *range(1, 300, 3), *range(2, 300, 3)]
 
 
 def test_the_camera_rule():
@@ -250,8 +253,12 @@ def test_a_memory_mapped_gallery(tmp_path):
     pd.testing.assert_frame_equal(scores.per_query, expected.per_query)
 
 
-def test_inputs_are_left_alone():
-    query, gallery = random_set(20, 1), random_set(60, 2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inputs_are_left_alone(dtype):
+    query, gallery = (
+        made._replace(vectors=made.vectors.to(dtype))
+        for made in (random_set(20, 1), random_set(60, 2))
+    )
     before = query.vectors.clone(), gallery.vectors.clone()
     evaluate(query, gallery, PROTOCOLS["mars"])
     assert torch.equal(query.vectors, before[0])

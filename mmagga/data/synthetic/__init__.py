@@ -11,19 +11,21 @@ the same on every machine and for any number of workers.
 """
 
 from mmagga.data.synthetic.film import render_tracklet
-from mmagga.data.synthetic.labels import LABELS, PALETTE
+from mmagga.data.synthetic.labels import LABELS, OCCLUDER, PALETTE, read_masks
 from mmagga.data.synthetic.layout import render, verify
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan, plans
 from mmagga.data.synthetic.tables import RENDERER
 
 __all__ = [
     "LABELS",
+    "OCCLUDER",
     "PALETTE",
     "PRESETS",
     "RENDERER",
     "SyntheticSpec",
     "TrackletPlan",
     "plans",
+    "read_masks",
     "render",
     "render_tracklet",
     "verify",

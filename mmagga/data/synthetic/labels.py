@@ -1,4 +1,9 @@
-"""What the pixels of a mask mean."""
+"""What the pixels of a mask mean, and where the masks of a tracklet are."""
+
+import numpy as np
+from PIL import Image
+
+from mmagga.data.tracklets import Tracklets
 
 BACKGROUND, OCCLUDER, HEAD, TORSO, ARMS, LEGS, BAG, SHOES = range(8)
 
@@ -25,3 +30,10 @@ PALETTE = {
     SHOES: (174, 213, 129),
 }
 """Label -> colour, for the palette of the mask images."""
+
+
+def read_masks(tracklets: Tracklets, row: int) -> np.ndarray:
+    """Read the masks of tracklet `row` of a rendered set: (T, H, W) uint8 of `LABELS`."""
+    files = (path.relative_to(tracklets.root) for path in tracklets.frames(row))
+    masks = tracklets.root / "masks"
+    return np.stack([np.asarray(Image.open(masks / f.with_suffix(".png"))) for f in files])
