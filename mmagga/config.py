@@ -140,16 +140,16 @@ DEMO = Config(
     frames=4,
     height=128,
     width=64,
-    ids_per_batch=8,
+    ids_per_batch=4,
     clips_per_id=4,
     model=ModelConfig(backbone="resnet18", width=256),
     augment=AugmentConfig(pad=5),
     stages=(
-        StageConfig(epochs=14, lr=1e-3, trainable="all_but_mma"),
-        StageConfig(epochs=3, lr=2.5e-2, trainable="mma"),
-        StageConfig(epochs=4, lr=1e-4, trainable="all"),
+        StageConfig(epochs=24, lr=1e-3, trainable="all_but_mma"),
+        StageConfig(epochs=2, lr=2.5e-2, trainable="mma"),
+        StageConfig(epochs=6, lr=2e-4, trainable="all"),
     ),
-    milestones=(10,),
+    milestones=(18,),
     eval_every=0,
 )
 

@@ -12,3 +12,15 @@ def real_data():
     if not folder.is_dir():
         pytest.skip("no folder of real data: set MMAGGA_TEST_DATA to one")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """Indexes of test data do not go into the user's cache."""
+    before = os.environ.get("MMAGGA_CACHE")
+    os.environ["MMAGGA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["MMAGGA_CACHE"]
+    else:
+        os.environ["MMAGGA_CACHE"] = before

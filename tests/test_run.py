@@ -1,0 +1,256 @@
+"""One small run on rendered people: its folder, its resumption, its verbs."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from mmagga import training
+from mmagga.__main__ import main
+from mmagga.config import DEMO, StageConfig
+from mmagga.data import load_tracklets
+from mmagga.data.synthetic import render
+from mmagga.errors import CheckpointError, MmaggaError, NumericError, Stopped
+from mmagga.runs import Run, list_runs
+from mmagga.training import train
+
+STAGES = (
+    StageConfig(2, 1e-3, "all_but_mma"),
+    StageConfig(1, 2.5e-2, "mma"),
+    StageConfig(1, 1e-4, "all"),
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Eight steps of two identities, four tracklets, two frames."""
+    root = render(tmp_path_factory.mktemp("data") / "tiny", "tiny", workers=1, progress=False)
+    small = dataclasses.replace(DEMO.model, width=32)
+    return dataclasses.replace(
+        DEMO, root=root, frames=2, ids_per_batch=2, clips_per_id=2, model=small, stages=STAGES,
+        workers=0, eval_batch=8, checkpoint_every=0.0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    return train(config, tmp_path_factory.mktemp("runs") / "whole", bar=False)
+
+
+def contents(run):
+    """Everything that must be equal: weights, optimisers, centres, logs, metrics."""
+    state = run.load_state()
+    files = ("steps.jsonl", "epochs.jsonl", "metrics.json")
+    return state, {name: (run.folder / name).read_bytes() for name in files}
+
+
+def assert_same_run(run, other):
+    (state, files), (other_state, other_files) = contents(run), contents(other)
+    assert files == other_files
+    assert_same_state(state, other_state)
+
+
+def assert_same_state(a, b):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same_state(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        for x, y in zip(a, b, strict=True):
+            assert_same_state(x, y)
+    else:
+        assert a == b
+
+
+def test_a_run_folder_says_what_happened(finished, config):
+    steps, epochs = finished.read("steps"), finished.read("epochs")
+    assert steps["step"].tolist() == list(range(1, 9))
+    assert steps["stage"].tolist() == [1, 1, 1, 1, 2, 2, 3, 3]
+    assert steps["lr"].tolist() == [1e-3] * 4 + [2.5e-2] * 2 + [1e-4] * 2
+    assert len(epochs) == 4
+    assert epochs["loss"].iat[1] == pytest.approx(steps["loss"].iloc[2:4].mean())
+    assert finished.metrics["epoch"] == 4
+    assert 0 < finished.metrics["mAP"] <= 1
+    assert finished.config == config
+    assert json.loads((finished.folder / "environment.json").read_text())["torch"]
+
+
+def test_stages_change_what_they_say(config, tmp_path):
+    """Stage 2 moves the matrices and BatchNorm's statistics, and no other weight."""
+    states = []
+
+    class Spy(Run):
+        def save_state(self, step, state):
+            states.append({k: v.clone() for k, v in state["model"].items()})
+
+    original, training.Run = training.Run, Spy
+    try:
+        train(config, tmp_path / "run", bar=False)
+    finally:
+        training.Run = original
+    after_first, after_second = states[3], states[5]
+    moved = {k for k in after_first if not torch.equal(after_first[k], after_second[k])}
+    matrices = {k for k in moved if k.endswith(".matrix")}
+    assert len(matrices) == 3
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert all(k.endswith(statistics) for k in moved - matrices)
+    assert any(k.endswith("running_mean") for k in moved)
+
+
+def test_a_finished_run_is_left_as_it_is(finished, config):
+    before = contents(finished)[1]
+    stamp = (finished.folder / "metrics.json").stat().st_mtime_ns
+    again = train(config, finished.folder, bar=False)
+    assert contents(again)[1] == before
+    assert (finished.folder / "metrics.json").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 5, 7])
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    config, finished, tmp_path, monkeypatch, stop_after
+):
+    """Stopped by a real signal in mid-stage, at its end and in the middle of an epoch."""
+    step = training.train_step
+
+    def interrupted(state, *args):
+        log = step(state, *args)
+        if state.step == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return log
+
+    monkeypatch.setattr(training, "train_step", interrupted)
+    slow = dataclasses.replace(config, checkpoint_every=1e9)
+    with pytest.raises(Stopped, match=f"stopped at step {stop_after} of 8; run again"):
+        train(slow, tmp_path / "run", bar=False)
+    monkeypatch.undo()
+    torch.manual_seed(12345)  # whatever the global generator was meanwhile
+    assert_same_run(train(config, tmp_path / "run", bar=False), finished)
+
+
+KILLED = """
+    import dataclasses, json, os, signal, sys
+    from mmagga import training
+    from mmagga.config import from_dict
+    config = from_dict(json.loads(sys.argv[1]))
+    step, last = training.train_step, int(sys.argv[3])
+    def train_step(state, *args):
+        log = step(state, *args)
+        if state.step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return log
+    training.train_step = train_step
+    training.train(config, sys.argv[2], bar=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bytes(config, finished, tmp_path):
+    """SIGKILL after step 4, whose checkpoint is lost; then another number of workers."""
+    from mmagga.config import to_dict
+
+    arguments = [json.dumps(to_dict(config)), str(tmp_path / "run"), "4"]
+    child = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *arguments], check=False)
+    assert child.returncode == -signal.SIGKILL
+    logged = Run(tmp_path / "run").read("steps")["step"].max()
+    assert logged < 8
+    with_workers = dataclasses.replace(config, workers=2)
+    assert_same_run(train(with_workers, tmp_path / "run", bar=False), finished)
+
+
+def test_another_seed_gives_another_run(config, finished, tmp_path):
+    """The negative control of the equalities above."""
+    other = train(dataclasses.replace(config, seed=1), tmp_path / "run", bar=False)
+    with pytest.raises(AssertionError):
+        assert_same_run(other, finished)
+
+
+def test_a_folder_of_another_run_is_refused(config, finished):
+    with pytest.raises(CheckpointError, match="seed is 0, not 5"):
+        train(dataclasses.replace(config, seed=5), finished.folder, bar=False)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(config, tmp_path, monkeypatch):
+    step = training.train_step
+
+    def poisoned(state, clips, *args):
+        return step(state, clips * float("nan") if state.step == 3 else clips, *args)
+
+    monkeypatch.setattr(training, "train_step", poisoned)
+    with pytest.raises(NumericError, match="step 3"):
+        train(config, tmp_path / "run", bar=False)
+    state = Run(tmp_path / "run").load_state()
+    assert state["step"] == 3
+    assert all(v.isfinite().all() for v in state["model"].values() if v.is_floating_point())
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(MmaggaError, match="is no run folder"):
+        _ = Run(tmp_path).config
+    assert list_runs(tmp_path) == []
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def test_verbs_say_what_they_do(capsys):
+    assert main([]) == 0
+    assert "data check" in capsys.readouterr().out
+    assert main(["no-such-verb"]) == 2
+
+
+def test_evaluate_gives_what_training_measured(finished, capsys):
+    assert main(["evaluate", "--run", str(finished.folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"mAP {100 * finished.metrics['mAP']:.1f}" in out
+    queries = pd.read_csv(finished.folder / "queries.csv")
+    assert queries["average_precision"].mean() == pytest.approx(finished.metrics["mAP"], abs=1e-6)
+
+
+def test_train_takes_any_field(config, finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = f"train demo --root {config.root} --frames 2 --ids-per-batch 2 --clips-per-id 2"
+    words += " --model.width 32 --workers 0 --stages.0.epochs 1 --stages.1.epochs 1"
+    words += " --stages.2.epochs 1"
+    assert main(words.split()) == 0
+    out = capsys.readouterr().out
+    assert "run: runs/synthetic-mmagga-" in out
+    (run,) = list_runs(Path("runs"))
+    assert run.config.model.width == 32
+    assert main(["runs"]) == 0
+    assert str(run.folder) in capsys.readouterr().out
+
+
+def test_errors_are_one_line_and_an_exit_code(tmp_path, capsys):
+    assert main(["data", "summary", "--dataset", "mars", "--root", str(tmp_path)]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("mmagga data summary: ")
+    assert error.count("\n") == 1
+
+
+def test_data_verbs(config, tmp_path, capsys):
+    where = ["--dataset", "synthetic", "--root", str(config.root)]
+    assert main(["data", "summary", *where]) == 0
+    assert "identities" in capsys.readouterr().out
+    assert main(["data", "check", *where]) == 0
+    assert "0 bad" in capsys.readouterr().out
+    assert main(["data", "check", *where, "--verify"]) == 0
+    size = ["--height", "128", "--width", "64"]
+    assert main(["data", "pack", *where, "--out", str(tmp_path / "pack"), *size]) == 0
+    assert len(load_tracklets("synthetic", config.root)) > 0
+
+
+def test_a_packed_run_is_the_same_run(config, finished, tmp_path):
+    where = ["--dataset", "synthetic", "--root", str(config.root), "--out", str(tmp_path / "p")]
+    assert main(["data", "pack", *where, "--height", "128", "--width", "64"]) == 0
+    packed = dataclasses.replace(config, packed=tmp_path / "p")
+    assert_same_run(train(packed, tmp_path / "run", bar=False), finished)
