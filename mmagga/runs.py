@@ -122,7 +122,7 @@ class Run:
             raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
         model = build_model(self.config, state["num_ids"])
         model.load_state_dict(state["model"])
-        return model.to(device, memory_format=torch.channels_last).eval()
+        return model.to(device).eval()
 
 
 def list_runs(runs: Path = RUNS) -> list[Run]:

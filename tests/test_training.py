@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 from parity_weights import IDS, PARITY, clips, load, official_mmagga, relative
+from torch import nn
 
 from mmagga.config import DEMO, PAPER, ModelConfig
 from mmagga.errors import MmaggaError
 from mmagga.losses import CenterLoss
 from mmagga.model import load_official
+from mmagga.model.backbone import NonLocal
 from mmagga.model.build import build_model
 from mmagga.training import (
     State,
@@ -60,24 +62,49 @@ def test_a_stage_with_nothing_to_train_is_refused():
         make_optimizer(build_model(config, 5), config.stages[1], config)
 
 
+class InDouble(nn.Module):
+    """A module in float64 among others in float32."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module.double()
+
+    def forward(self, maps):
+        return self.module(maps.double()).float()
+
+
+def non_local_in_double(model):
+    """Adam's first steps go by the sign of gradients that are rounding in these blocks alone.
+
+    In float32 the losses of the third and fourth step differ by up to 1 % and 7 %; so they do
+    between one thread and two.
+    """
+    for layer in (model.backbone.layer2, model.backbone.layer3):
+        for name, block in list(layer.named_children()):
+            if isinstance(block, NonLocal):
+                setattr(layer, name, InDouble(block))
+    return model
+
+
 @pytest.mark.slow
 def test_six_steps_in_three_stages_follow_the_authors():
     """Their losses, and where weights, BatchNorm statistics and centres stand after each stage."""
     theirs = load("trajectory.npz")
-    model = load_official(official_mmagga())
+    model = non_local_in_double(load_official(official_mmagga()))
     centers = CenterLoss(IDS, 4096)
-    start = torch.from_numpy(np.random.RandomState(11).standard_normal((IDS, 4096)))
-    centers.centers.data = start.float()
+    start = np.random.RandomState(11).standard_normal((IDS, 4096))
+    centers.centers.data = torch.from_numpy(start).float()
     center_optimizer = torch.optim.SGD(centers.parameters(), lr=PAPER.loss.center_lr)
     labels = torch.tensor([4, 4, 9, 9])
     for number, stage in enumerate(PAPER.stages):
         state = State(model, centers, make_optimizer(model, stage, PAPER), center_optimizer)
-        for k in range(2):
+        for k, tolerance in enumerate((0.01, 0.05)):
             step = 2 * number + k
             log = train_step(state, clips((4, 8, 3, 256, 128), 100 + step), labels, PAPER)
-            ours = [log[name] for name in ("cross_entropy", "triplet", "center", "loss")]
-            tolerance = 0.01 if k == 0 else 0.05
-            assert ours == pytest.approx(theirs["losses"][step, 1:], rel=tolerance), f"step {step}"
+            ours = np.array([log[n] for n in ("cross_entropy", "triplet", "center", "loss")])
+            error = np.abs(ours / theirs["losses"][step, 1:] - 1)
+            print(f"step {step}: relative errors {error.round(5)}")
+            assert (error < tolerance).all(), f"step {step}"
         standing = {
             "mgcov1": model.head.mma["p1"].matrix,
             "mgcov3": model.head.mma["p3"].matrix,
@@ -89,4 +116,4 @@ def test_six_steps_in_three_stages_follow_the_authors():
         for name, value in standing.items():
             error = relative(value, theirs[f"stage{number + 1}_{name}"])
             print(f"stage {number + 1} {name}: {error:.1e}")
-            assert error < 0.05, f"stage {number + 1}: {name}"
+            assert error < 0.01, f"stage {number + 1}: {name}"

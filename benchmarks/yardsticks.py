@@ -1,0 +1,64 @@
+"""Trained network, untrained network and colour histogram on the same queries, as CSV.
+
+    python benchmarks/yardsticks.py --root data/synthetic-demo --out data/results/demo.csv
+    python benchmarks/yardsticks.py --dataset prid2011 --root FOLDER --splits 0 1 2 --out FILE
+
+Each seed (or split) trains the DEMO network once; runs that exist are not trained again.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import tyro
+
+from mmagga.config import DEMO
+from mmagga.data import load_tracklets
+from mmagga.data.index import checked
+from mmagga.files import write_text
+from mmagga.retrieval import Protocol, bootstrap, evaluate
+from mmagga.runs import Run
+from mmagga.training import embed_test, initial_model, train
+from mmagga.yardsticks import colour_histograms
+
+
+def main(
+    root: Path,
+    out: Path,
+    dataset: str = "synthetic",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    splits: tuple[int, ...] = (),
+    runs: Path = Path("runs"),
+) -> None:
+    """Compare on one data set, over seeds or, where `splits` are named, over splits."""
+    rows = []
+    for seed, split in [(0, s) for s in splits] or [(s, 0) for s in seeds]:
+        # Sets of two cameras have two tracklets a person: half the clips, twice the persons.
+        batch = {"ids_per_batch": 8, "clips_per_id": 2} if splits else {}
+        config = dataclasses.replace(
+            DEMO, dataset=dataset, root=root, seed=seed, split=split, **batch
+        )
+        tracklets = checked(load_tracklets(dataset, root, split))
+        run = train(config, Run.of(config, runs).folder, tracklets=tracklets)
+        size, protocol = (config.height, config.width), Protocol.for_tracklets(tracklets)
+        methods = {
+            "trained": embed_test(run.load_model(), tracklets, config),
+            "untrained": embed_test(initial_model(config, tracklets), tracklets, config),
+            "colour histogram": colour_histograms(tracklets, size),
+        }
+        for name, embeddings in methods.items():
+            scores = evaluate(*embeddings, protocol)
+            interval = bootstrap(scores.per_query)
+            row = {"dataset": dataset, "seed": seed, "split": split, "method": name}
+            row |= {"mAP": scores.mAP, "mAP_low": interval.low, "mAP_high": interval.high}
+            rows.append(
+                row | {"rank1": scores.rank(1), "mINP": scores.mINP, "run": run.folder.name}
+            )
+            print(rows[-1], flush=True)
+            write_text(out, pd.DataFrame(rows).round(4).to_csv(index=False))
+    table = pd.DataFrame(rows).groupby("method")[["mAP", "rank1"]].agg(["mean", "std"])
+    print(table.to_string(float_format="{:.3f}".format))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
