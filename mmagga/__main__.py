@@ -13,17 +13,23 @@ from typing import Any, Literal
 from mmagga.errors import MmaggaError
 
 
-def render(root: Path, preset: str = "demo", workers: int | None = None) -> None:
-    """Render the built-in data set into a folder, in MARS's layout, with masks.
+def render(
+    root: Path,
+    preset: str = "demo",
+    layout: Literal["mars", "ilids_vid", "prid2011", "duke_video"] = "mars",
+    workers: int | None = None,
+) -> None:
+    """Render the built-in data set into a folder, in the layout of a real one, with masks.
 
     Args:
         root: Folder to make.
         preset: tiny, demo, medium or large.
+        layout: Data set whose reader is to read it.
         workers: Processes; the bytes do not depend on them.
     """
     from mmagga.data.synthetic import render
 
-    print(f"rendered: {render(root, preset, workers=workers)}")
+    print(f"rendered: {render(root, preset, layout=layout, workers=workers)}")
 
 
 def train(args: list[str]) -> None:

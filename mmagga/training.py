@@ -100,8 +100,8 @@ def make_optimizer(model: nn.Module, stage: StageConfig, config: Config) -> torc
     learning = set_trainable(model, stage.trainable)
     if not learning:
         raise MmaggaError(
-            f"a stage trains {stage.trainable!r}, but this network has no such parameters "
-            f"(pooling cells to parts is {config.model.mma!r}): leave that stage out"
+            f"a stage trains {stage.trainable!r}, but {config.model.name} with mma="
+            f"{config.model.mma!r} has no such parameters: leave that stage out"
         )
     return torch.optim.Adam(learning, lr=stage.lr, weight_decay=config.weight_decay)
 
@@ -236,7 +236,7 @@ def train(
     run.open(config)
     state = resume(run, config, num_ids, steps, device)
     rates, end = learning_rates(config), total_epochs(config)
-    logs = run.tail(state.step % steps)
+    logs, frames = run.tail(state.step % steps), 0
     saved_at = epoch_at = time.monotonic()
 
     batches = train_loader(people, config, start=divmod(state.step, steps), stop_epoch=end)
@@ -255,19 +255,16 @@ def train(
             where = {"step": state.step, "epoch": batch.epoch + 1, "stage": stage + 1}
             logs.append({"lr": rates[batch.epoch]} | log)
             run.append("steps", where | logs[-1])
+            frames += batch.frames.numel()
             line.update()
             line.set_postfix(stage=stage + 1, epoch=batch.epoch + 1, loss=f"{log['loss']:.2f}")
 
             end_of_epoch = batch.step == steps - 1
             if end_of_epoch:
                 seconds = time.monotonic() - epoch_at
-                speed = {
-                    "seconds": seconds,
-                    "frames_per_second": steps * batch.frames.numel() / seconds,
-                }
-                run.append("timing", where | speed)
+                run.append("timing", where | {"frames": frames, "seconds": round(seconds, 3)})
                 end_epoch(run, state, config, tracklets, where, logs)
-                logs, epoch_at = [], time.monotonic()
+                logs, frames, epoch_at = [], 0, time.monotonic()
             end_of_stage = end_of_epoch and within + 1 == config.stages[stage].epochs
             overdue = time.monotonic() - saved_at > config.checkpoint_every
             if end_of_stage or overdue or stop.requested:

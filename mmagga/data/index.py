@@ -185,6 +185,22 @@ def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return names, rows
 
 
+def quality(tracklets: Tracklets, folder: Path | None = None) -> pd.DataFrame:
+    """Count the frames of each finding, size and mode in the index, with their mean file size."""
+    _, rows = read_index((folder or cache_dir(tracklets)) / "index.npz")
+    table = pd.DataFrame(
+        {
+            "found": np.where(rows["kind"] == b"", b"good", rows["kind"]).astype(str),
+            "width": rows["width"],
+            "height": rows["height"],
+            "mode": rows["mode"].astype(str),
+            "kB": rows["bytes"] / 1000,
+        }
+    )
+    groups = table.groupby(["found", "width", "height", "mode"])["kB"]
+    return groups.agg(frames="size", mean_kB="mean").reset_index().round({"mean_kB": 1})
+
+
 def join_names(names: np.ndarray) -> bytes:
     """Turn names into bytes; undecodable file names survive, no name holds the separator NUL."""
     return "\0".join(names.tolist()).encode("utf-8", "surrogateescape")

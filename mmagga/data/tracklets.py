@@ -100,6 +100,7 @@ def make_tracklets(
     the training set and among the test persons.
     """
     table = pd.DataFrame(rows, columns=["split", "pid", "camid", "first", "length"])
+    table = table.reset_index(drop=True)
     table = table.astype(
         {"pid": np.int64, "camid": np.int64, "first": np.int64, "length": np.int64}
     )

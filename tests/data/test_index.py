@@ -12,7 +12,7 @@ from test_frames import BAD, picture, small_set, write_bad
 
 from mmagga.data import index
 from mmagga.data.frames import open_frames
-from mmagga.data.index import cache_dir, check, load_index, read_index, verify
+from mmagga.data.index import cache_dir, check, checked, load_index, quality, read_index, verify
 from mmagga.data.tracklets import make_tracklets
 from mmagga.errors import DataError, ResourceError
 
@@ -136,6 +136,25 @@ def test_worker_processes_find_the_same(tmp_path, monkeypatch):
     spread = quiet_check(tracklets, on_bad="drop", folder=tmp_path / "two", workers=2)
     for left, right in zip(read_index(alone.path), read_index(spread.path), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_quality_counts_what_was_found(tmp_path):
+    tracklets = with_bad_files(tmp_path / "set")
+    report = quiet_check(tracklets, on_bad="drop")
+    table = quality(tracklets)
+    assert table["frames"].sum() == report.frames
+    bad = table[table["found"] != "good"]
+    assert bad["frames"].sum() == len(report.bad) > 0
+    assert set(bad["found"]) == set(report.bad["kind"])
+
+
+def test_frames_are_checked_once_and_then_known(tmp_path, monkeypatch):
+    tracklets = with_bad_files(tmp_path / "set")
+    with pytest.raises(DataError, match="are bad"):
+        checked(tracklets, progress=False)
+    left = quiet_check(tracklets, on_bad="drop").tracklets
+    monkeypatch.setattr(index, "check", None)  # nothing may be decoded again
+    assert checked(tracklets, progress=False).table.equals(left.table)
 
 
 def _die(names):

@@ -18,11 +18,11 @@ from mmagga.data.synthetic import (
     LABELS,
     PRESETS,
     SyntheticSpec,
-    layout,
     plans,
     render,
     render_tracklet,
     verify,
+    writing,
 )
 from mmagga.data.synthetic.people import identity
 from mmagga.errors import DataError, ResourceError
@@ -217,7 +217,7 @@ def test_members_of_a_group_differ_in_what_the_table_says_and_in_nothing_else() 
 
 
 def test_a_complete_set_is_left_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "film", None)  # nothing may be rendered
+    monkeypatch.setattr(writing, "film", None)  # nothing may be rendered
     assert render(root, "tiny") == root
     verify(root)
 
@@ -248,14 +248,14 @@ def test_foreign_files_are_refused_and_kept(tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_no_data_set_and_can_be_repeated(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = layout.film, iter(range(99))
+    real, calls = writing.film, iter(range(99))
 
     def stop_at_third(*args: object) -> object:
         if next(calls) == 2:
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(layout, "film", stop_at_third)
+    monkeypatch.setattr(writing, "film", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         render(tmp_path / "set", "tiny", workers=1, progress=False)
     assert not (tmp_path / "set").exists()

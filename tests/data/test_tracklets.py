@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmagga.data import DATASETS, load_tracklets
@@ -96,3 +97,9 @@ def test_readers_import_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_rows_are_numbered_through_whatever_the_reader_gave():
+    columns = ["split", "pid", "camid", "first", "length"]
+    rows = pd.DataFrame(ROWS, columns=columns, index=[0, 1, 0, 1, 2])
+    assert make(rows).table.index.tolist() == [0, 1, 2, 3, 4]

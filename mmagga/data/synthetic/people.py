@@ -143,10 +143,10 @@ class Person:
 
 
 def identity(seed: int, split: str, index: int) -> Person:
-    """Give the person with this place in a split ("train", "test", "distractor", "passer-by")."""
+    """Give the person with this place in "train", "test", "all", "distractor" or "passer-by"."""
     name = f"{split} {index}"
     group, member = divmod(index, 3)
-    if split not in ("train", "test") or group % 2:
+    if split not in ("train", "test", "all") or group % 2:
         return _anybody(Dice(seed, "person", split, index), name)
     shared = _anybody(Dice(seed, "group", split, group), name)
     differs = DIFFERENCES[group // 2 % len(DIFFERENCES)]

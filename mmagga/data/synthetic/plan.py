@@ -75,11 +75,11 @@ class TrackletPlan(NamedTuple):
     """One tracklet; with the spec it decides about every pixel."""
 
     split: str
-    """"train" or "test"."""
+    """"train", "test", or "all" where the persons of both are left to ten splits."""
     index: int
     """Which person of the split, which distractor or which junk tracklet, from 0."""
     pid: int
-    """Person id as the files have it: 0 is a distractor, -1 junk."""
+    """Person id as the files have it; in MARS 0 is a distractor, -1 junk."""
     camid: int
     """From 1."""
     number: int

@@ -1,13 +1,13 @@
-"""Writing a rendered data set to disk, in MARS's layout, so that MARS's reader reads it.
+"""Writing a rendered data set to disk, in the layout of a real one, so that its reader reads it.
 
-bbox_train/0001/0001C1T0001F001.jpg   frames; bbox_test/ likewise, junk in 00-1, distractors in 0000
-masks/bbox_train/0001/….png           a label for each pixel, see `LABELS`
-info/train_name.txt, test_name.txt    frame names, in the order that the tables count
-info/tracks_{train,test}_info.mat     first, last (1-based), person, camera of each tracklet
-info/query_IDX.mat                    1-based rows of the test table
+bbox_train/0001/0001C1T0001F001.jpg   a frame in MARS's layout; `layouts` has the other three
+masks/bbox_train/0001/….png           under the same name a label for each pixel, see `LABELS`
 info/identities.csv                   what each person wears, and who differs from whom in what
 info/tracklets.csv, frames.csv        direction, obstacle; share hidden and parts cut off
 info/dataset.json                     spec, version and digests; written last
+
+Beside these lies what the layout's reader wants: name lists and tables in MARS's info/, ten splits
+for iLIDS-VID and PRID 2011.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial as bind
 from io import BytesIO
 from pathlib import Path
@@ -26,14 +26,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from mmagga.data.synthetic.cameras import CAMERAS
 from mmagga.data.synthetic.film import film
 from mmagga.data.synthetic.labels import LABELS, PALETTE
-from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan, plans
+from mmagga.data.synthetic.layouts import LAYOUTS
+from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan
 from mmagga.data.synthetic.tables import RENDERER, Tables, Written
 from mmagga.errors import DataError, ResourceError
+from mmagga.progress import progress as progress_bar
 
 _SMALL = 400
 """Frames below which starting worker processes takes longer than rendering."""
@@ -43,12 +44,14 @@ def render(
     root: str | Path,
     spec: SyntheticSpec | str = "demo",
     *,
+    layout: str = "mars",
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Render a data set into `root`, unless it is there already, and give its path.
 
-    `spec` is a `SyntheticSpec` or the name of one in `PRESETS`. `workers` processes (all cores by
+    `spec` is a `SyntheticSpec` or the name of one in `PRESETS`, `layout` one of `LAYOUTS`, which
+    may have no choice of cameras, tracklets, distractors or junk. `workers` processes (all cores by
     default) change the speed and nothing else. Frames go to `root`.partial first: a folder named
     `root` is always complete. Raises DataError if something else is at `root`, ResourceError if
     the disk is too small.
@@ -58,17 +61,21 @@ def render(
         if spec not in PRESETS:
             raise ValueError(f"the presets are {', '.join(PRESETS)}, not {spec!r}")
         spec = PRESETS[spec]
-    if _is_there(root, spec):
+    if layout not in LAYOUTS:
+        raise ValueError(f"the layouts are {', '.join(LAYOUTS)}, not {layout!r}")
+    spec = replace(spec, **LAYOUTS[layout].fixed)
+    if _is_there(root, spec, layout):
         return root
-    frames = sum(plan.frames for plan in plans(spec))
+    frames = sum(plan.frames for plan in LAYOUTS[layout].plans(spec))
     scratch = root.with_name(root.name + ".partial")
     if scratch.exists():  # what an interrupted run left behind
         shutil.rmtree(scratch)
     (scratch / "info").mkdir(parents=True)
-    _check_space(scratch, frames, spec)
-    bar = tqdm(total=frames, unit="frame", desc=root.name, disable=None if progress else True)
-    with bar, Tables(scratch / "info", spec) as tables:
-        for written in _film_all(scratch, spec, frames, workers):
+    _check_space(scratch, frames, spec, layout)
+    bar = progress_bar(total=frames, unit="frame", desc=root.name, enabled=progress)
+    with bar, Tables(scratch / "info", spec, layout) as tables:
+        LAYOUTS[layout].write_tables(scratch, spec)
+        for written in _film_all(scratch, spec, layout, frames, workers):
             tables.add(written)
             bar.update(written.plan.frames)
     if root.exists():
@@ -81,9 +88,9 @@ def verify(root: str | Path) -> None:
     """Read every frame and mask of a rendered data set; raises DataError if one has changed."""
     root = Path(root)
     about = json.loads((root / "info" / "dataset.json").read_text("utf-8"))
-    digest = hashlib.sha256()
-    for plan in plans(_spec_from(about["spec"])):
-        digest.update(_digest(_read(root, plan)))
+    digest, layout = hashlib.sha256(), _layout_of(about)
+    for plan in LAYOUTS[layout].plans(_spec_from(about["spec"])):
+        digest.update(_digest(_read(root, layout, plan)))
     if digest.hexdigest() != about["digest"]["files"]:
         raise DataError(
             f"{root}: frames or masks differ from what was rendered; delete it, render again."
@@ -94,15 +101,19 @@ def _spec_from(values: dict[str, Any]) -> SyntheticSpec:
     return SyntheticSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _read(root: Path, plan: TrackletPlan) -> Iterator[bytes]:
+def _layout_of(about: dict[str, Any]) -> str:
+    return about.get("layout", "mars")
+
+
+def _read(root: Path, layout: str, plan: TrackletPlan) -> Iterator[bytes]:
     for t in range(plan.frames):
-        for path in _paths(root, plan, t):
+        for path in _paths(root, layout, plan, t):
             if not path.is_file():
                 raise DataError(f"{path} is missing; delete {root} and render it again.")
             yield path.read_bytes()
 
 
-def _is_there(root: Path, spec: SyntheticSpec) -> bool:
+def _is_there(root: Path, spec: SyntheticSpec, layout: str) -> bool:
     """Whether `root` holds this very data set; raises DataError if it holds anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -113,26 +124,28 @@ def _is_there(root: Path, spec: SyntheticSpec) -> bool:
             "Choose another folder, or move what is there."
         )
     about = json.loads(about_path.read_text("utf-8"))
-    wanted = {"renderer": RENDERER, "spec": json.loads(json.dumps(asdict(spec)))}
-    found = {"renderer": about.get("renderer"), "spec": about.get("spec", {})}
-    if found == wanted:
+    version = about.get("renderer")
+    wanted = {"layout": layout, **json.loads(json.dumps(asdict(spec)))}
+    found = {"layout": _layout_of(about), **about.get("spec", {})}
+    if version == RENDERER and found == wanted:
         return True
-    if found["renderer"] != RENDERER:
-        what = f"made by version {found['renderer']} of the renderer, this is version {RENDERER}"
+    if version != RENDERER:
+        what = f"made by version {version} of the renderer, this is version {RENDERER}"
     else:
         what = "; ".join(
-            f"{name} is {found['spec'].get(name)}, wanted {value}"
-            for name, value in wanted["spec"].items()
-            if found["spec"].get(name) != value
+            f"{name} is {found.get(name)}, wanted {value}"
+            for name, value in wanted.items()
+            if found.get(name) != value
         )
     raise DataError(
         f"{root} holds another rendered data set ({what}). Delete it or choose another folder."
     )
 
 
-def _check_space(folder: Path, frames: int, spec: SyntheticSpec) -> None:
-    """Files take whole 4 KiB blocks; a noisy JPEG has about half a byte a pixel."""
-    need = frames * (8192 + spec.height * spec.width // 2)
+def _check_space(folder: Path, frames: int, spec: SyntheticSpec, layout: str) -> None:
+    """Files take whole 4 KiB blocks; a noisy JPEG has about half a byte a pixel, a PNG three."""
+    pixels = spec.height * spec.width
+    need = frames * (8192 + (pixels // 2 if LAYOUTS[layout].suffix == ".jpg" else 3 * pixels))
     free = shutil.disk_usage(folder).free
     if free < need:
         shutil.rmtree(folder)
@@ -146,20 +159,20 @@ def _check_space(folder: Path, frames: int, spec: SyntheticSpec) -> None:
 
 
 def _film_all(
-    root: Path, spec: SyntheticSpec, frames: int, workers: int | None
+    root: Path, spec: SyntheticSpec, layout: str, frames: int, workers: int | None
 ) -> Iterator[Written]:
     """Render every tracklet, in the order of the plans."""
     if workers is None:
         usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
         workers = len(usable(0)) if frames >= _SMALL else 1
-    work = bind(_write, root, spec)
+    work, plans = bind(_write, root, spec, layout), LAYOUTS[layout].plans(spec)
     if workers == 1:
-        yield from map(work, plans(spec))
+        yield from map(work, plans)
         return
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            yield from pool.map(work, plans(spec), chunksize=4)
+            yield from pool.map(work, plans, chunksize=4)
     except BrokenProcessPool as error:
         raise ResourceError(
             "A rendering process died: out of memory, or a script called render() outside "
@@ -167,12 +180,14 @@ def _film_all(
         ) from error
 
 
-def _write(root: Path, spec: SyntheticSpec, plan: TrackletPlan) -> Written:
+def _write(root: Path, spec: SyntheticSpec, layout: str, plan: TrackletPlan) -> Written:
     shot = film(spec, plan)
     pixels = hashlib.sha256(shot.frames.tobytes() + shot.masks.tobytes()).digest()
     encoded = []
     for t, (frame, mask) in enumerate(zip(shot.frames, shot.masks)):
-        for path, data in zip(_paths(root, plan, t), (_jpeg(frame, plan.camid), _png(mask))):
+        paths = _paths(root, layout, plan, t)
+        image = _jpeg(frame, plan.camid) if paths[0].suffix == ".jpg" else _png(frame)
+        for path, data in zip(paths, (image, _png(mask, palette=True))):
             if t == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -187,10 +202,10 @@ def _digest(files: Iterator[bytes]) -> bytes:
     return digest.digest()
 
 
-def _paths(root: Path, plan: TrackletPlan, t: int) -> tuple[Path, Path]:
+def _paths(root: Path, layout: str, plan: TrackletPlan, t: int) -> tuple[Path, Path]:
     """Give the files of a frame and of its mask."""
-    place, stem = Path(f"bbox_{plan.split}", plan.folder), plan.stem(t)
-    return root / place / f"{stem}.jpg", root / "masks" / place / f"{stem}.png"
+    place = LAYOUTS[layout].place(plan, t)
+    return root / f"{place}{LAYOUTS[layout].suffix}", root / "masks" / f"{place}.png"
 
 
 def _jpeg(frame: np.ndarray, camid: int) -> bytes:
@@ -199,9 +214,10 @@ def _jpeg(frame: np.ndarray, camid: int) -> bytes:
     return buffer.getvalue()
 
 
-def _png(mask: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray, *, palette: bool = False) -> bytes:
     buffer = BytesIO()
-    image = Image.fromarray(mask)
-    image.putpalette([channel for label in LABELS for channel in PALETTE[label]])
+    image = Image.fromarray(pixels)
+    if palette:
+        image.putpalette([channel for label in LABELS for channel in PALETTE[label]])
     image.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
