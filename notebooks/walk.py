@@ -11,7 +11,10 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-HERE = Path(__file__).parent
+from mmagga.config import DEMO
+from mmagga.runs import Run
+
+HERE = Path(__file__).resolve().parent
 
 
 def walk(path: Path, parameters: dict[str, Any] | None = None, echo: bool = True) -> Any:
@@ -53,7 +56,11 @@ def main() -> None:
         print(f"{path.name}", flush=True)
         walk(path.resolve())
         print(f"  done in {time.monotonic() - start:.0f} s\n", flush=True)
-    print(f"All notebooks ran, in {time.monotonic() - begin:.0f} s. Open them: make lab")
+    run = Run.of(DEMO, HERE.parent / "runs")
+    print(f"All ran, in {time.monotonic() - begin:.0f} s. Open them: make lab\n")
+    print(f"run folder  {run.folder}")
+    print(f"metrics     {run.folder / 'metrics.json'}")
+    print(f"figures     {HERE.parent / 'figures'}")
 
 
 if __name__ == "__main__":
