@@ -240,8 +240,9 @@ def train(
     saved_at = epoch_at = time.monotonic()
 
     batches = train_loader(people, config, start=divmod(state.step, steps), stop_epoch=end)
-    options = {"total": end * steps, "initial": state.step, "unit": "step", "enabled": bar}
-    with progress(desc=run.folder.name, **options) as line, StopRequest() as stop:
+    a_step = config.ids_per_batch * config.clips_per_id * config.frames
+    amount = {"total": end * steps * a_step, "initial": state.step * a_step, "unit": "frame"}
+    with progress(desc="train", enabled=bar, **amount) as line, StopRequest() as stop:
         for batch in batches:
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
@@ -255,8 +256,8 @@ def train(
             where = {"step": state.step, "epoch": batch.epoch + 1, "stage": stage + 1}
             logs.append({"lr": rates[batch.epoch]} | log)
             run.append("steps", where | logs[-1])
-            frames += batch.frames.numel()
-            line.update()
+            frames += a_step
+            line.update(a_step)
             line.set_postfix(stage=stage + 1, epoch=batch.epoch + 1, loss=f"{log['loss']:.2f}")
 
             end_of_epoch = batch.step == steps - 1
