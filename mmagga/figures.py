@@ -208,31 +208,34 @@ def learning_curves(steps: pd.DataFrame) -> Figure:
                 grid[0].plot(steps["step"], steps[name], color=colour, alpha=0.25, lw=1)
                 smooth = steps[name].ewm(span=15).mean()
                 grid[0].plot(steps["step"], smooth, color=colour, label=label)
-        grid[0].set(title="Losses", xlabel="step", ylabel="loss (nats)", ylim=(0, None))
-        grid[0].legend(loc="upper right")
+        grid[0].set(title="Losses", xlabel="step", ylabel="loss (nats)")
+        grid[0].set_ylim(0, 1.1 * steps["cross_entropy"].max())
+        grid[0].legend(loc="center right")
         grid[1].fill_between(
             steps["step"], steps["distance_5"], steps["distance_95"], color=BLUE, alpha=0.2, lw=0
         )
         grid[1].plot(steps["step"], steps["distance_50"], color=BLUE, label="median, 5–95 % band")
         grid[1].axhline(14.5, color=RED, ls="--", lw=1, label="14.5: official triplet turns round")
         grid[1].set(title="Distances in a batch", xlabel="step", ylabel="Euclidean distance")
-        grid[1].set_ylim(0, max(16, 1.15 * steps["distance_95"].max()))
-        grid[1].legend(loc="best")
+        grid[1].set_ylim(0, max(18, 1.25 * steps["distance_95"].max()))
+        grid[1].legend(loc="upper left", bbox_to_anchor=(0, 0.78))
         grid[2].step(steps["step"], steps["lr"], where="post", color=BLACK)
         grid[2].set(title="Learning rate", xlabel="step", ylabel="Adam's rate", yscale="log")
+        grid[2].set_ylim(steps["lr"].min() / 2, steps["lr"].max() * 3)
         for axes in grid:
             _stage_bands(axes, steps)
     return figure
 
 
 def _stage_bands(axes: Axes, steps: pd.DataFrame) -> None:
+    """Shade every second stage and number all of them along the top."""
     for stage, part in steps.groupby("stage"):
         first, last = part["step"].min() - 0.5, part["step"].max() + 0.5
         if stage % 2 == 0:
-            axes.axvspan(first, last, color="#F0F0F0", zorder=0, lw=0)
+            axes.axvspan(first, last, color="#EBEBEB", zorder=0, lw=0)
         axes.text(
-            (first + last) / 2, 0.01, f"stage {stage}", transform=axes.get_xaxis_transform(),
-            ha="center", va="bottom", color=GREY, fontsize=8,
+            (first + last) / 2, 0.985, f"stage {stage}" if stage == 1 else f"{stage}",
+            transform=axes.get_xaxis_transform(), ha="center", va="top", color=GREY, fontsize=9,
         )  # fmt: skip
 
 
@@ -242,7 +245,7 @@ def _stage_bands(axes: Axes, steps: pd.DataFrame) -> None:
 def cmc_figure(curves: Mapping[str, np.ndarray], *, title: str, ranks: int = 20) -> Figure:
     """Draw cumulative matching curves, one for each name; values are shares in [0, 1]."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 4.2))
+        figure, axes = plt.subplots(figsize=(6.4, 4.8))
         for (name, cmc), colour, mark in zip(curves.items(), COLOURS, "os^Dv", strict=False):
             shown = cmc[:ranks]
             label = f"{name}: rank-1 {shown[0]:.1%}"
@@ -251,7 +254,7 @@ def cmc_figure(curves: Mapping[str, np.ndarray], *, title: str, ranks: int = 20)
         axes.set(xlabel="rank", ylabel="queries matched by this rank (%)", ylim=(0, 102))
         axes.set_xticks([1, 5, 10, 15, 20][: 1 + ranks // 5])
         axes.set_title(title)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=1)
     return figure
 
 
@@ -279,14 +282,14 @@ def rank_sheet(
         )  # fmt: skip
         for line, (row, ranked) in zip(grid, lists.items(), strict=True):
             _picture(line[0], queries.read(row, [int(query.lengths[row]) // 2])[0])
-            line[0].set_title(f"query {query.pids[row]}\ncam {query.camids[row]}", fontsize=8)
+            line[0].set_title(f"query\ncam {query.camids[row]}", fontsize=8)
             if notes:
                 line[0].set_xlabel(notes[row], fontsize=8, loc="left")
             for axes, hit in zip(line[1:], ranked.itertuples()):
                 middle = int(gallery.lengths[hit.gallery]) // 2
                 _picture(axes, galleries.read(hit.gallery, [middle])[0])
                 _mark(axes, bool(hit.match))
-                label = f"{hit.distance:.2f}\ncam {hit.camid}"
+                label = f"{hit.distance:.3f}\ncam {hit.camid}"
                 axes.set_title(label, fontsize=8, fontweight="normal")
             for axes in line[1 + len(ranked) :]:
                 axes.axis("off")
@@ -329,6 +332,8 @@ def matrices_figure(matrices: Mapping[str, np.ndarray], before: Mapping[str, np.
                 axes.set_title(f"{name}, {when}", fontsize=9)
                 axes.grid(False)
                 axes.set(xlabel="cell" if line else "", ylabel="part" if column == 0 else "")
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.get_major_locator().set_params(integer=True)
         figure.colorbar(image, ax=grid, label="weight", shrink=0.8)
         figure.suptitle(
             "MMA: how cells become parts (one scale for all)", x=0.01, ha="left", fontweight="bold"

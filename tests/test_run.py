@@ -15,7 +15,7 @@ import torch
 
 from mmagga import training
 from mmagga.__main__ import main
-from mmagga.config import DEMO, StageConfig
+from mmagga.config import DEMO, StageConfig, to_dict
 from mmagga.data import load_tracklets
 from mmagga.data.synthetic import render
 from mmagga.errors import CheckpointError, MmaggaError, NumericError, Stopped
@@ -137,6 +137,30 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert_same_run(train(config, tmp_path / "run", bar=False), finished)
 
 
+def test_dropout_is_drawn_again_after_a_stop(config, tmp_path, monkeypatch):
+    """The baseline draws from torch's generator, whose state no checkpoint holds."""
+    baseline = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, name="baseline"),
+        stages=(StageConfig(2, 1e-3),),
+    )
+    whole = train(baseline, tmp_path / "whole", bar=False)
+    step = training.train_step
+
+    def interrupted(state, *args):
+        log = step(state, *args)
+        if state.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return log
+
+    monkeypatch.setattr(training, "train_step", interrupted)
+    with pytest.raises(Stopped):
+        train(baseline, tmp_path / "run", bar=False)
+    monkeypatch.undo()
+    torch.manual_seed(54321)
+    assert_same_run(train(baseline, tmp_path / "run", bar=False), whole)
+
+
 KILLED = """
     import dataclasses, json, os, signal, sys
     from mmagga import training
@@ -154,17 +178,20 @@ KILLED = """
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bytes(config, finished, tmp_path):
-    """SIGKILL after step 4, whose checkpoint is lost; then another number of workers."""
-    from mmagga.config import to_dict
-
-    arguments = [json.dumps(to_dict(config)), str(tmp_path / "run"), "4"]
+@pytest.mark.parametrize(("killed_at", "logged", "saved"), [(3, 2, 0), (6, 5, 4)])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    config, finished, tmp_path, killed_at, logged, saved
+):
+    """SIGKILL with steps logged that no checkpoint has; then another number of workers."""
+    rarely = dataclasses.replace(config, checkpoint_every=1e9)
+    arguments = [json.dumps(to_dict(rarely)), str(tmp_path / "run"), str(killed_at)]
     child = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *arguments], check=False)
     assert child.returncode == -signal.SIGKILL
-    logged = Run(tmp_path / "run").read("steps")["step"].max()
-    assert logged < 8
+    run = Run(tmp_path / "run")
+    assert run.read("steps")["step"].max() == logged
+    assert (run.load_state() or {"step": 0})["step"] == saved
     with_workers = dataclasses.replace(config, workers=2)
-    assert_same_run(train(with_workers, tmp_path / "run", bar=False), finished)
+    assert_same_run(train(with_workers, run.folder, bar=False), finished)
 
 
 def test_another_seed_gives_another_run(config, finished, tmp_path):

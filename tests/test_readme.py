@@ -1,0 +1,29 @@
+"""The README says what the committed results say."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["demo", "real_photographs"])
+def test_the_tables_are_the_committed_results(name):
+    results = pd.read_csv(ROOT / "data" / "results" / f"{name}.csv")
+    section = README.split(f"data/results/{name}.csv")[1].split("\n\n")[1]
+    for method, runs in results.groupby("method"):
+        (line,) = [s for s in section.splitlines() if s.startswith(f"| {method} ")]
+        said = [float(x) for x in re.findall(r"\d+\.\d", line)]
+        percent = 100 * runs[["mAP", "rank1"]]
+        wanted = [*percent["mAP"].agg(["mean", "std"]), *percent["rank1"].agg(["mean", "std"])]
+        assert said == pytest.approx(wanted, abs=0.0501), method
+    assert set(results["method"]) == {"trained", "untrained", "colour histogram"}
+
+
+def test_what_the_readme_points_to_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
