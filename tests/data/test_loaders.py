@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from PIL import Image
 
 from mmagga.config import DEMO
+from mmagga.data import clips
 from mmagga.data.clips import dense_clips, dense_loader, steps_per_epoch, train_loader
 from mmagga.data.tracklets import make_tracklets
 
@@ -80,7 +82,15 @@ def test_dense_batches_hold_every_clip_in_order(tracklets, batch, workers):
     batches = list(dense_loader(tracklets, 4, SIZE, batch, workers))
     assert {len(owner) for _, owner in batches[:-1]} <= {batch}, "constant size but for the last"
     owners = torch.cat([owner for _, owner in batches]).tolist()
-    clips = torch.cat([clips for clips, _ in batches])
+    frames = torch.cat([found for found, _ in batches])
     expected = [(row, clip) for row, n in enumerate(LENGTHS) for clip in dense_clips(n, 4)]
     assert owners == [row for row, _ in expected]
-    assert (clips[:, :, 1, 0, 0].long() // 20).tolist() == [clip for _, clip in expected]
+    assert (frames[:, :, 1, 0, 0].long() // 20).tolist() == [clip for _, clip in expected]
+
+
+def test_data_sets_can_be_sent_to_spawned_workers(tracklets):
+    training = pickle.loads(pickle.dumps(clips._TrainingBatches(tracklets, CONFIG)))
+    first = next(train_loader(tracklets, CONFIG, stop_epoch=1))
+    assert_equal([training[0, 0]], [first])
+    dense = pickle.loads(pickle.dumps(clips._DenseClips(tracklets, 4, SIZE, 3, None)))
+    assert torch.equal(dense[1][0], list(dense_loader(tracklets, 4, SIZE, 3))[1][0])
