@@ -48,6 +48,10 @@ STYLE = {
     "text.parse_math": False,
 }
 
+# Load the backend now: loaded by the first figure, inside `rc_context`, a notebook's would lose
+# its interactive mode with the context, and every later figure would not be shown.
+plt.switch_backend(plt.get_backend())
+
 
 def save(figure: Figure, path: Path, dpi: int = 90) -> Path:
     """Write a figure as a PNG of 256 colours, a third of the size; the same bytes every time."""

@@ -49,6 +49,8 @@ def test_a_notebook_runs(path, places):
     assert not [o for o in outputs if o.get("name") == "stderr" and "Warning" in o.text]
     drawn = {p.name for p in Path(places["FIGURES"]).iterdir()}
     assert FIGURES[path.stem] <= drawn
+    shown = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(shown) == len(FIGURES[path.stem]), "each figure is shown in the page, too"
     printed = "".join(o.text for o in outputs if o.get("name") == "stdout")
     assert printed.strip()
     if path.stem == "3_evaluate":
