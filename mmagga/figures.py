@@ -59,7 +59,9 @@ def save(figure: Figure, path: Path, dpi: int = 90) -> Path:
     figure.savefig(buffer, dpi=dpi)
     picture = Image.open(buffer).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    # Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose.
+    few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     return path
 
 
