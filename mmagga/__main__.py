@@ -23,7 +23,7 @@ def render(
 
     Args:
         root: Folder to make.
-        preset: tiny, demo, medium or large.
+        preset: tiny, demo, study, medium or large.
         layout: Data set whose reader is to read it.
         workers: Processes; the bytes do not depend on them.
     """

@@ -79,6 +79,27 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class HardwareConfig:
+    """How the device computes. The defaults suit the device: a CPU or a GPU."""
+
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Of the backbone; auto is bf16 on a GPU that has it and float32 elsewhere."""
+    tf32: bool = True
+    """On a GPU, multiply float32 in TF32: ten bits of mantissa, several times the speed."""
+    compile: bool = False
+    """Compile the backbone with torch.compile: a minute at the start, faster steps after it."""
+    recompute: bool = False
+    """Keep no activations inside the ResNet's layers and compute them again: less memory."""
+    chunk: int = 0
+    """Clips a forward pass in training, 0 for all; the losses still see the whole batch, but
+    BatchNorm, in the layers that use a batch's statistics, sees one chunk."""
+    sync_batchnorm: bool = False
+    """With several processes: BatchNorm over all of them; the authors' is local to each."""
+    deterministic: bool = False
+    """On a GPU: only algorithms that give the same bits each time."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run: data, network, training and evaluation."""
 
@@ -124,12 +145,16 @@ class Config:
     """Clips a forward pass in evaluation; memory, not results, depends on it."""
     seed: int = 0
     """Every random draw follows from it."""
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    """How the device computes."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, besides one at the end of each stage and on a stop."""
     workers: int = 2
     """Processes that read frames; they change the speed and nothing else."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
+    tensorboard: bool = False
+    """Also write the log for TensorBoard, into the run folder."""
 
 
 PAPER = Config()
@@ -151,6 +176,7 @@ DEMO = Config(
     ),
     milestones=(18,),
     eval_every=0,
+    hardware=HardwareConfig(deterministic=True),
 )
 
 
@@ -189,16 +215,27 @@ def from_dict(values: dict[str, Any]) -> Config:
     )
     values["augment"] = AugmentConfig(**values["augment"])
     values["loss"] = LossConfig(**values["loss"])
+    values["hardware"] = HardwareConfig(**values["hardware"])
     values["stages"] = tuple(StageConfig(**stage) for stage in values["stages"])
     values["milestones"] = tuple(values["milestones"])
     return Config(**values)
 
 
-# Fields that change speed, or where things lie, but never a result.
-_NOT_SCIENCE = ("root", "packed", "workers", "device", "eval_batch", "checkpoint_every")
+# Fields that change speed, or where things lie, but not what is computed.
+_NOT_SCIENCE = (
+    "root", "packed", "workers", "device", "eval_batch", "checkpoint_every", "hardware",
+    "tensorboard",
+)  # fmt: skip
 
 
 def config_hash(config: Config) -> str:
-    """Twelve hex digits of everything that can change the result; the run's identity."""
+    """Twelve hex digits of everything that can change the result; the run's identity.
+
+    Of the hardware's options those count that change more than the order of rounding, and only
+    where they are not the default.
+    """
     science = {k: v for k, v in to_dict(config).items() if k not in _NOT_SCIENCE}
+    for name in ("precision", "chunk", "sync_batchnorm"):
+        if (value := getattr(config.hardware, name)) != getattr(HardwareConfig(), name):
+            science[name] = value
     return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]

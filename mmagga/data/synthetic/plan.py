@@ -61,6 +61,7 @@ class SyntheticSpec:
 PRESETS: dict[str, SyntheticSpec] = {
     "tiny": SyntheticSpec(5, 4, cameras=2, tracklets=(2, 4), frames=(3, 6), distractors=2, junk=1),
     "demo": SyntheticSpec(24, 20, distractors=12, junk=4),
+    "study": SyntheticSpec(32, 80, distractors=40, junk=8),
     "medium": SyntheticSpec(
         110, 90, cameras=6, tracklets=(5, 9), frames=(8, 32), distractors=120, junk=40
     ),
@@ -68,7 +69,8 @@ PRESETS: dict[str, SyntheticSpec] = {
         1000, 1000, cameras=6, tracklets=(8, 12), frames=(8, 40), distractors=700, junk=300
     ),
 }
-"""Sizes by name: `tiny` for tests, `demo` for the notebooks, `large` has 20,000 tracklets."""
+"""Sizes by name: `tiny` for tests, `demo` for the notebooks, `study` for the committed
+ablations and the attention battery, `large` has 20,000 tracklets."""
 
 
 class TrackletPlan(NamedTuple):
