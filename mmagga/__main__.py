@@ -34,26 +34,25 @@ def render(
 
 def train(args: list[str]) -> None:
     """Train a preset, demo or paper, with any field changed; go on where it stopped."""
-    import tyro
-
-    from mmagga.config import DEMO, PAPER
+    from mmagga.command_line import parse
+    from mmagga.runs import Run
     from mmagga.training import train
 
-    presets = {
-        "demo": ("Minutes on two CPU cores, on the built-in data.", DEMO),
-        "paper": ("The authors' setting to the letter.", PAPER),
-    }
-    run = train(tyro.extras.overridable_config_cli(presets, prog="mmagga train", args=args))
+    config, runs = parse(args)
+    run = train(config, Run.of(config, runs).folder)
     print(f"run: {run.folder}\n{_reached(run.metrics)}")
 
 
-def evaluate(run: Path, root: Path | None = None, device: str = "auto") -> None:
+def evaluate(
+    run: Path, root: Path | None = None, device: str = "auto", partial: bool = False
+) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
 
     Args:
         run: Run folder.
         root: Data folder, if it has moved since training.
         device: cpu, cuda or auto.
+        partial: Take what fits of a checkpoint of another network, and say how much that is.
     """
     from mmagga.runs import Run
     from mmagga.training import resolve_device, score
@@ -61,9 +60,103 @@ def evaluate(run: Path, root: Path | None = None, device: str = "auto") -> None:
     config = Run(run).config
     config = dataclasses.replace(config, device=device, root=root or config.root)
     tracklets = _load(config.dataset, config.root, config.split)
-    scores = score(Run(run).load_model(resolve_device(device)), tracklets, config)
+    scores = score(Run(run).load_model(resolve_device(device), partial), tracklets, config)
     scores.per_query.to_csv(run / "queries.csv", index=False)
     print(f"{scores}\none row a query: {run / 'queries.csv'}")
+
+
+def ledger(
+    run: Path, root: Path | None = None, out: Path | None = None, device: str = "auto"
+) -> None:
+    """Evaluate a run under every convention that papers use, side by side.
+
+    Args:
+        run: Run folder.
+        root: Data folder, if it has moved since training.
+        out: CSV file to write; by default ledger.csv in the run folder.
+        device: cpu, cuda or auto.
+    """
+    from mmagga.files import write_text
+    from mmagga.ledger import ledger, show, with_best_epoch
+    from mmagga.runs import Run
+    from mmagga.training import resolve_device
+
+    config = Run(run).config
+    config = dataclasses.replace(config, device=device, root=root or config.root)
+    tracklets = _load(config.dataset, config.root, config.split)
+    table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
+    table = with_best_epoch(table, Run(run))
+    out = out or run / "ledger.csv"
+    write_text(out, table.to_csv(index=False))
+    print(f"{show(table)}\nwhat each changes, and who uses it: {out}")
+
+
+def replay(run: Path) -> None:
+    """Do again the step at which a run's loss was not finite, and name its clips.
+
+    Args:
+        run: Run folder.
+    """
+    from mmagga.replay import replay
+    from mmagga.runs import Run
+
+    print(replay(Run(run)))
+
+
+def ablate(
+    grid: str,
+    /,
+    base: Literal["demo", "study", "paper"] = "demo",
+    dataset: str | None = None,
+    root: Path | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    splits: tuple[int, ...] = (0,),
+    runs: Path = Path("runs"),
+    out: Path = Path("data/results"),
+    devices: tuple[str, ...] = (),
+    dry_run: bool = False,
+    print: bool = False,
+) -> None:
+    """Run what is missing of an ablation, and write what its finished runs found.
+
+    Args:
+        grid: modules, granularities, pooling, temperature, frames, losses, stages, non_local,
+            gem_p or augment.
+        base: What the rows change: minutes a run, the committed study, or the paper's setting.
+        dataset: Data set, for the base paper.
+        root: Its folder.
+        seeds: Each row runs once for each.
+        splits: Likewise, for data sets with ten splits.
+        runs: Where the run folders lie.
+        out: Folder for ablations-GRID-BASE.csv and its table of queries.
+        devices: GPUs to use at once, such as 0 1; by default all there are.
+        dry_run: Only show what is done and what is to do.
+        print: Only print a command line for each missing run, for a cluster.
+    """
+    from mmagga import ablations, comparison
+    from mmagga.grids import base_config, find_grid
+
+    config = base_config(base, dataset, root)
+    cells = ablations.cells(find_grid(grid), config, seeds, splits, runs)
+    left = ablations.carry_out(cells, devices, dry_run=dry_run, commands=print)
+    if not (dry_run or print):
+        name = f"ablations-{grid}-{config.dataset if base == 'paper' else base}"
+        sys.stdout.write(f"results: {comparison.write(out, name, cells)}\n")
+    if left:
+        raise MmaggaError("not all could be run:\n" + "\n".join(left))
+
+
+def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> None:
+    """Write the paper's tables and ours from the results, as Markdown and LaTeX.
+
+    Args:
+        results: Folder of the results; the tables go to its folder tables/.
+        runs: Where runs on the paper's data sets are looked for.
+    """
+    from mmagga.tables import write_all
+
+    for path in write_all(results, runs):
+        print(path)
 
 
 def runs(folder: Path = Path("runs")) -> None:
@@ -76,6 +169,31 @@ def runs(folder: Path = Path("runs")) -> None:
 
     for run in list_runs(folder):
         print(f"{run.folder}  {_reached(run.metrics)}")
+
+
+def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
+    """Say how a run stands: step, losses, speed, time to go, checkpoint. Without RUN, all runs.
+
+    Args:
+        run: Run folder.
+        runs: Where the run folders lie.
+    """
+    from mmagga.runs import Run
+    from mmagga.status import overview, status
+
+    print(status(Run(run)) if run else overview(runs))
+
+
+def import_official(file: Path, out: Path, /) -> None:
+    """Check an authors' checkpoint, without running its code, and write its tensors alone.
+
+    Args:
+        file: The authors' .pth.tar file.
+        out: The file to write, which `mmagga.model.load_official` reads.
+    """
+    from mmagga.model.official import import_official
+
+    print(f"{import_official(file, out)}: {out}")
 
 
 def data_summary(dataset: str, root: Path, split: int = 0) -> None:
@@ -183,7 +301,13 @@ VERBS: dict[str, Callable] = {
     "render": render,
     "train": train,
     "evaluate": evaluate,
+    "ledger": ledger,
+    "ablate": ablate,
+    "tables": tables,
     "runs": runs,
+    "status": status,
+    "import-official": import_official,
+    "replay": replay,
     "data summary": data_summary,
     "data check": data_check,
     "data pack": data_pack,

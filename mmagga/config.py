@@ -228,14 +228,20 @@ _NOT_SCIENCE = (
 )  # fmt: skip
 
 
-def config_hash(config: Config) -> str:
-    """Twelve hex digits of everything that can change the result; the run's identity.
+def science(config: Config) -> dict[str, Any]:
+    """Give what can change the result, as plain types.
 
-    Of the hardware's options those count that change more than the order of rounding, and only
+    Of the hardware's options those are in it that change more than the order of rounding, and only
     where they are not the default.
     """
-    science = {k: v for k, v in to_dict(config).items() if k not in _NOT_SCIENCE}
+    kept = {k: v for k, v in to_dict(config).items() if k not in _NOT_SCIENCE}
     for name in ("precision", "chunk", "sync_batchnorm"):
         if (value := getattr(config.hardware, name)) != getattr(HardwareConfig(), name):
-            science[name] = value
-    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]
+            kept[name] = value
+    return kept
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hex digits of everything that can change the result; the run's identity."""
+    text = json.dumps(science(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -55,6 +55,22 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_line(path: str | Path, text: str) -> None:
+    """Add a line at the end, in one write: a kill tears at most the last one.
+
+    Raises ResourceError when the disk is full; the line may then be torn as well.
+    """
+    try:
+        with open(path, "ab", buffering=0) as file:
+            line = f"{text}\n".encode()
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise ResourceError(_explain(Path(path), Path(path), None)) from error
+
+
 def sha256(path: str | Path) -> str:
     """Give the hex digest of a file's content."""
     with open(path, "rb") as file:

@@ -8,7 +8,8 @@ epochs.jsonl       one line an epoch, with the       metrics.json       the last
 
 import json
 import platform
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mmagga import checkpoint
-from mmagga.config import Config, config_hash, from_dict, to_dict
+from mmagga import __version__, checkpoint
+from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
-from mmagga.files import commit, write_json
+from mmagga.files import append_line, commit, write_json
 from mmagga.model.build import build_model
 
 RUNS = Path("runs")
@@ -59,13 +60,16 @@ class Run:
                 f"{self.folder} is no run folder: {path.name} is missing. "
                 "`python -m mmagga runs` lists the runs there are."
             ) from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} cannot be used ({error!r}): damaged, or of another version of the kit"
+            ) from None
 
     # --- the log --------------------------------------------------------------------------------
 
     def append(self, name: str, record: dict[str, Any]) -> None:
         """Add one line to `name`.jsonl, in one write."""
-        with (self.folder / f"{name}.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.folder / f"{name}.jsonl", json.dumps(record))
 
     def read(self, name: str) -> pd.DataFrame:
         """Give `name`.jsonl ("steps", "epochs", "timing") as a table, without a torn last line."""
@@ -81,7 +85,7 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: it is about to be computed again."""
-        for name in ("steps", "epochs"):
+        for name in ("steps", "epochs", "matrices", "timing"):
             kept = [line for line in self._lines(name) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept).encode()
             commit(self.folder / f"{name}.jsonl", lambda file, text=text: file.write(text))
@@ -90,7 +94,8 @@ class Run:
         path = self.folder / f"{name}.jsonl"
         if not path.exists():
             return []
-        return [json.loads(s) for s in path.read_text().splitlines(keepends=True) if s[-1] == "\n"]
+        *lines, _torn = path.read_bytes().split(b"\n")
+        return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines, 1)]
 
     # --- results --------------------------------------------------------------------------------
 
@@ -104,25 +109,54 @@ class Run:
         path = self.folder / "metrics.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    @property
+    def failure(self) -> dict[str, Any]:
+        """What made the run stop last, by its own fault; empty if nothing did."""
+        path = self.folder / "failure.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def save_failure(self, record: dict[str, Any]) -> None:
+        """Write which batch made the run stop; `mmagga replay` computes it again."""
+        write_json(self.folder / "failure.json", record)
+
     # --- weights --------------------------------------------------------------------------------
 
     def save_state(self, step: int, state: dict[str, Any]) -> None:
-        """Commit a checkpoint."""
-        record = {"config": config_hash(self.config), "torch": torch.__version__}
+        """Commit a checkpoint; its record has the numbers and words that `state` holds."""
+        record = {key: value for key, value in state.items() if isinstance(value, int | str)}
+        record |= {
+            "config": config_hash(self.config), "torch": torch.__version__, "mmagga": __version__
+        }  # fmt: skip
         checkpoint.save(self.folder / "checkpoints", step, state, record)
 
     def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any] | None:
         """Load the newest healthy checkpoint; None if there is none."""
         return checkpoint.load_latest(self.folder / "checkpoints", device)
 
-    def load_model(self, device: str | torch.device = "cpu") -> nn.Module:
-        """Build the network with the newest checkpoint's weights, in evaluation mode."""
+    def load_model(self, device: str | torch.device = "cpu", partial: bool = False) -> nn.Module:
+        """Build the network with the newest checkpoint's weights, in evaluation mode.
+
+        Raises CheckpointError if they are not all of this network; with `partial` those that fit
+        are taken, and a warning says how many.
+        """
         state = self.load_state(device)
         if state is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
-        model = build_model(self.config, state["num_ids"])
-        model.load_state_dict(state["model"])
+        config = self.config
+        scratch = replace(config, model=replace(config.model, weights=None))
+        model = build_model(scratch, state["num_ids"])
+        checkpoint.load_into(model, state["model"], f"the checkpoint of {self.folder}", partial)
         return model.to(device).eval()
+
+    @property
+    def saved_step(self) -> int:
+        """The number of the newest checkpoint, healthy or not; 0 if there is none."""
+        return next(iter(checkpoint.saved_steps(self.folder / "checkpoints")), 0)
+
+    @property
+    def last_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint's record, and whether it is "healthy"; None if there is none."""
+        return checkpoint.latest_record(self.folder / "checkpoints")
 
 
 def list_runs(runs: Path = RUNS) -> list[Run]:
@@ -144,7 +178,32 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _record(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if isinstance(record, dict):
+            return record
+    except ValueError:
+        pass
+    raise CheckpointError(f"{where}: damaged, not the JSON that was logged. Restore or delete it")
+
+
 def _difference(ours: Config, theirs: Config) -> str:
-    """Name the fields in which two configurations differ."""
-    a, b = to_dict(ours), to_dict(theirs)
-    return "; ".join(f"{key} is {a[key]}, not {b[key]}" for key in a if a[key] != b[key])
+    """Name the fields in which two configurations differ, and compute something else."""
+    a, b = dict(_flat(science(ours))), dict(_flat(science(theirs)))
+    return "; ".join(
+        f"{key} is {a.get(key, 'absent')}, not {b.get(key, 'absent')}"
+        for key in a | b
+        if a.get(key) != b.get(key)
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give nested fields one by one, by their dotted names."""
+    for key, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = dict(enumerate(value))
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

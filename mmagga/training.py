@@ -4,106 +4,62 @@ Every random draw is a function of (seed, epoch, step), so a run that was killed
 last checkpoint to the same bytes as one that was not.
 """
 
-import time
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmagga.config import Config, StageConfig
+from mmagga.config import Config, science
 from mmagga.data import load_tracklets
-from mmagga.data.augment import apply, draw
-from mmagga.data.clips import Batch, steps_per_epoch, train_loader, training_labels
-from mmagga.data.index import checked
+from mmagga.data.augment import Draws, apply, draw
+from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
+from mmagga.data.index import checked, fingerprints
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import CheckpointError, MmaggaError, NumericError, Stopped
+from mmagga.distributed import (
+    World,
+    any_of,
+    from_first,
+    gather,
+    processes,
+    share_statistics,
+    sum_gradients,
+    synchronise_batchnorm,
+)
+from mmagga.errors import CheckpointError, NumericError, ResourceError, Stopped
+from mmagga.evaluation import embed_test, score
+from mmagga.hardware import autocast, forward, prepare, resolve_device, settings
 from mmagga.interrupt import StopRequest
+from mmagga.lock import RunLock
 from mmagga.losses import (
-    CenterLoss,
     distance_quantiles,
     smoothed_cross_entropy,
     weighted_regularized_triplet,
 )
-from mmagga.model.build import build_model
-from mmagga.progress import progress
 from mmagga.randomness import seed_torch
-from mmagga.retrieval import Embeddings, Protocol, Scores, embed, evaluate
+from mmagga.recorder import Recorder
 from mmagga.runs import Run
+from mmagga.schedule import learning_rates, stage_of, total_epochs
+from mmagga.state import State, initial_model, initial_state, make_optimizer, set_trainable
 
-
-@dataclass
-class State:
-    """Everything that a step changes; what a checkpoint holds."""
-
-    model: nn.Module
-    centers: CenterLoss
-    optimizer: torch.optim.Optimizer
-    center_optimizer: torch.optim.Optimizer
-    step: int = 0
-    """Steps done since the start of the run."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give plain types and tensors only."""
-        parts = ("model", "centers", "optimizer", "center_optimizer")
-        return {name: getattr(self, name).state_dict() for name in parts} | {"step": self.step}
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take the values of `state_dict`, strictly."""
-        for name in ("model", "centers", "optimizer", "center_optimizer"):
-            getattr(self, name).load_state_dict(saved[name])
-        self.step = saved["step"]
-
-
-# --- schedule -----------------------------------------------------------------------------------
-
-
-def stage_of(config: Config, epoch: int) -> tuple[int, int]:
-    """Give the number of the stage that `epoch` belongs to, and the epoch within it."""
-    for number, stage in enumerate(config.stages):
-        if epoch < stage.epochs:
-            return number, epoch
-        epoch -= stage.epochs
-    raise ValueError("the epoch is past the last stage")
-
-
-def total_epochs(config: Config) -> int:
-    """Count the epochs of all stages."""
-    return sum(stage.epochs for stage in config.stages)
-
-
-def learning_rates(config: Config) -> list[float]:
-    """Give the learning rate of each epoch: a fresh MultiStepLR (x 0.1) in each stage."""
-    rates = []
-    for stage in config.stages:
-        for epoch in range(stage.epochs):
-            rates.append(stage.lr * 0.1 ** sum(m <= epoch for m in config.milestones))
-    return rates
-
-
-def set_trainable(model: nn.Module, what: str) -> list[nn.Parameter]:
-    """Freeze everything but `what` ("all", "mma" or "all_but_mma"); give what learns.
-
-    Says the state of every parameter, so the order of calls does not matter (in the authors'
-    code one order leaves nothing trainable).
-    """
-    mma = {id(p) for p in model.mma_parameters()}
-    for parameter in model.parameters():
-        parameter.requires_grad_(what == "all" or (id(parameter) in mma) == (what == "mma"))
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def make_optimizer(model: nn.Module, stage: StageConfig, config: Config) -> torch.optim.Optimizer:
-    """Freeze for `stage` and give its fresh Adam."""
-    learning = set_trainable(model, stage.trainable)
-    if not learning:
-        raise MmaggaError(
-            f"a stage trains {stage.trainable!r}, but {config.model.name} with mma="
-            f"{config.model.mma!r} has no such parameters: leave that stage out"
-        )
-    return torch.optim.Adam(learning, lr=stage.lr, weight_decay=config.weight_decay)
+__all__ = [
+    "State",
+    "embed_test",
+    "initial_model",
+    "initial_state",
+    "learning_rates",
+    "make_optimizer",
+    "score",
+    "set_trainable",
+    "stage_of",
+    "total_epochs",
+    "train",
+    "train_step",
+]
 
 
 # --- one step -----------------------------------------------------------------------------------
@@ -111,44 +67,66 @@ def make_optimizer(model: nn.Module, stage: StageConfig, config: Config) -> torc
 
 def compute_losses(
     state: State, clips: Tensor, labels: Tensor, config: Config
-) -> tuple[Tensor, dict[str, float]]:
-    """Run clips (B, T, 3, H, W) through the network; give the total loss and what to log of it."""
-    output, loss = state.model(clips), config.loss
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run this process's clips through the network; give the whole batch's loss and its parts.
+
+    `clips` (B / processes, T, 3, H, W), `labels` (B,).
+    """
+    with autocast(config.hardware, clips.device):
+        output = forward(state.model, clips, config.hardware.chunk)
+    feature = gather(output.feature)  # (B, D)
+    loss = config.loss
     parts = {
         "cross_entropy": torch.stack(
-            [smoothed_cross_entropy(logits, labels, loss.smoothing) for logits in output.logits]
+            [
+                smoothed_cross_entropy(gather(logits), labels, loss.smoothing)
+                for logits in output.logits
+            ]
         ).sum(),
-        "center": state.centers(output.feature, labels),
+        "center": state.centers(feature, labels),
     }
     if loss.triplet != "none":
-        parts["triplet"] = weighted_regularized_triplet(output.feature, labels, loss.triplet)
+        parts["triplet"] = weighted_regularized_triplet(feature, labels, loss.triplet)
     weights = {"center": loss.center}
     total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
-    # One transfer for all numbers: each would make the device wait.
-    quantiles = distance_quantiles(output.feature.detach())
-    numbers = torch.cat([torch.stack([*parts.values(), total]).detach(), quantiles]).tolist()
-    names = [*parts, "loss", "distance_5", "distance_50", "distance_95"]
-    return total, dict(zip(names, numbers, strict=True))
+    quantiles = distance_quantiles(feature.detach())
+    names = ("distance_5", "distance_50", "distance_95")
+    return total, parts | {"loss": total} | dict(zip(names, quantiles, strict=True))
 
 
-def train_step(state: State, clips: Tensor, labels: Tensor, config: Config) -> dict[str, float]:
-    """Do one optimiser step on normalised clips (B, T, 3, H, W); give the losses.
+def train_step(
+    state: State, clips: Tensor, labels: Tensor, config: Config, here: World | None = None
+) -> dict[str, float]:
+    """Do one optimiser step on normalised clips (B / processes, T, 3, H, W); give the losses.
 
-    Raises NumericError, before anything is changed, if the loss is not finite.
+    `labels` (B,) are those of the whole batch. Raises NumericError, before any weight is changed,
+    if the loss or the gradient is not finite.
     """
+    processes = here.size if here else 1
     state.model.train()
-    total, log = compute_losses(state, clips, labels, config)
-    if not np.isfinite(log["loss"]):
-        raise NumericError(
-            f"the loss is {log['loss']} at step {state.step}: {log}. The last checkpoint is "
-            "healthy; try a smaller learning rate, or loss.triplet=stable"
-        )
+    total, values = compute_losses(state, clips, labels, config)
     state.optimizer.zero_grad(set_to_none=True)
     state.center_optimizer.zero_grad(set_to_none=True)
     total.backward()
+    learning = [p for group in state.optimizer.param_groups for p in group["params"]]
+    sum_gradients(learning)
+    values["gradient"] = torch.nn.utils.get_total_norm(
+        [p.grad for p in learning if p.grad is not None]
+    )
+    # One transfer for all numbers: each would make the device wait.
+    numbers = torch.stack([value.detach() for value in values.values()]).tolist()
+    log = dict(zip(values, numbers, strict=True))
+    if not math.isfinite(log["loss"] + log["gradient"]):
+        raise NumericError(
+            f"the loss is {log['loss']} and the gradient's norm {log['gradient']} at step "
+            f"{state.step}: {log}. The last checkpoint is healthy; try a smaller learning rate, "
+            "or loss.triplet=stable"
+        )
     if config.loss.center:
         # The weight of the centre loss must not slow the centres themselves (authors' code).
-        state.centers.centers.grad.div_(config.loss.center)
+        # Every process has their whole gradient: the mean keeps them alike to the last bit.
+        sum_gradients([state.centers.centers])
+        state.centers.centers.grad.div_(config.loss.center * processes)
         state.center_optimizer.step()
     state.optimizer.step()
     state.step += 1
@@ -158,162 +136,171 @@ def train_step(state: State, clips: Tensor, labels: Tensor, config: Config) -> d
 # --- the loop -----------------------------------------------------------------------------------
 
 
-def resolve_device(name: str) -> torch.device:
-    """Turn "auto" into cuda where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def initial_state(config: Config, num_ids: int, device: torch.device) -> State:
-    """Build network, centres and the first stage's optimiser from the seed."""
-    seed_torch(config.seed, "weights")
-    model = build_model(config, num_ids)
-    centers = CenterLoss(num_ids, model.head.bnneck.num_features)
-    model = model.to(device, memory_format=memory_format(device))
-    centers = centers.to(device)
-    optimizer = make_optimizer(model, config.stages[0], config)
-    center_optimizer = torch.optim.SGD(centers.parameters(), lr=config.loss.center_lr)
-    return State(model, centers, optimizer, center_optimizer)
-
-
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Choose channels_last on GPUs alone.
-
-    On CPUs it was no faster, and BatchNorm sums in it with far larger rounding errors.
-    """
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
-def initial_model(config: Config, tracklets: Tracklets) -> nn.Module:
-    """Give the network as it is before the first step: the yardstick of what training adds."""
-    _, num_ids = training_labels(tracklets.split("train"))
-    return initial_state(config, num_ids, resolve_device(config.device)).model
-
-
-def embed_test(
-    model: nn.Module, tracklets: Tracklets, config: Config, bar: bool = True
-) -> tuple[Embeddings, Embeddings]:
-    """Embed the query and the gallery tracklets by their dense clips."""
-    options = {
-        "frames": config.frames,
-        "size": (config.height, config.width),
-        "batch": config.eval_batch,
-        "device": resolve_device(config.device),
-        "workers": config.workers,
-        "packed": config.packed,
-        "progress": bar,
-    }
-    query, gallery = tracklets.split("query"), tracklets.split("gallery")
-    return embed(model, query, **options), embed(model, gallery, **options)
-
-
-def score(model: nn.Module, tracklets: Tracklets, config: Config, bar: bool = True) -> Scores:
-    """Evaluate on the test split under the data set's standard protocol."""
-    query, gallery = embed_test(model, tracklets, config, bar)
-    return evaluate(query, gallery, Protocol.for_tracklets(tracklets))
-
-
 def train(
     config: Config,
     folder: Path | None = None,
     *,
     tracklets: Tracklets | None = None,
     bar: bool = True,
+    watch: Callable[[Run], object] | None = None,
 ) -> Run:
     """Train to the end, from the start or from where the run folder stands.
 
     The folder is by default named after the configuration; a finished run is left as it is.
+    Under torchrun the processes share each batch. `watch(run)` is called every few seconds.
     Raises DataError, CheckpointError, ResourceError or NumericError, and Stopped when a signal
     asks for it; after each of them the same call goes on from the last checkpoint.
     """
     run = Run(Path(folder)) if folder else Run.of(config)
-    if tracklets is None:
-        tracklets = checked(load_tracklets(config.dataset, config.root, config.split), progress=bar)
+    device = resolve_device(config.device)
+    with (
+        processes() as here,
+        RunLock(run.folder) if here.first else nullcontext(),
+        settings(config.hardware, device),
+    ):
+        recorder = Recorder(run, config, here, bar, watch)
+        _train(run, config, tracklets, here, device, recorder)
+    return run
+
+
+def _train(
+    run: Run,
+    config: Config,
+    tracklets: Tracklets | None,
+    here: World,
+    device: torch.device,
+    recorder: Recorder,
+) -> None:
+    if here.first:
+        run.open(config)
+        tracklets = tracklets or load_checked(config, recorder.bar)
+    from_first(None)  # the others come when the folder and the index of the frames are there
+    tracklets = tracklets or load_checked(config, False)
     people = tracklets.split("train")
     _, num_ids = training_labels(people)
-    steps, device = steps_per_epoch(people, config), resolve_device(config.device)
-    run.open(config)
-    state = resume(run, config, num_ids, steps, device)
-    rates, end = learning_rates(config), total_epochs(config)
-    logs, frames = run.tail(state.step % steps), 0
-    saved_at = epoch_at = time.monotonic()
-
-    batches = train_loader(people, config, start=divmod(state.step, steps), stop_epoch=end)
-    a_step = config.ids_per_batch * config.clips_per_id * config.frames
-    amount = {"total": end * steps * a_step, "initial": state.step * a_step, "unit": "frame"}
-    with progress(desc="train", enabled=bar, **amount) as line, StopRequest() as stop:
+    steps, rates, end = (
+        steps_per_epoch(people, config),
+        learning_rates(config),
+        total_epochs(config),
+    )
+    facts = {"num_ids": num_ids, "processes": here.size, "config": science(config)}
+    facts |= fingerprints(tracklets)
+    state = resume(run, config, facts, steps, device, here)
+    share = here.share(config.ids_per_batch * config.clips_per_id)
+    start = divmod(state.step, steps)
+    batches = train_loader(people, config, start=start, stop_epoch=end, share=share)
+    with recorder.begin(state.step, steps, tracklets), StopRequest() as stop, reading():
         for batch in batches:
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
                 state.optimizer = make_optimizer(state.model, config.stages[stage], config)
             for group in state.optimizer.param_groups:
                 group["lr"] = rates[batch.epoch]
-            seed_torch(config.seed, "dropout", state.step)
-            log = train_step(
-                state, augmented(batch, config, device), batch.labels.to(device), config
-            )
-            where = {"step": state.step, "epoch": batch.epoch + 1, "stage": stage + 1}
-            logs.append({"lr": rates[batch.epoch]} | log)
-            run.append("steps", where | logs[-1])
-            frames += a_step
-            line.update(a_step)
-            line.set_postfix(stage=stage + 1, epoch=batch.epoch + 1, loss=f"{log['loss']:.2f}")
+            seed_torch(config.seed, "dropout", state.step, here.rank)
+            clips, labels = augmented(batch, config, device, share), batch.labels.to(device)
+            try:
+                log = train_step(state, clips, labels, config, here)
+            except NumericError as error:
+                recorder.failure(state.step, batch, people, error)
+                raise
+            except torch.OutOfMemoryError:
+                raise ResourceError(_too_large(state, clips, labels, config)) from None
+            recorder.step(state.step, batch.epoch, {"lr": rates[batch.epoch]} | log)
 
             end_of_epoch = batch.step == steps - 1
-            if end_of_epoch:
-                seconds = time.monotonic() - epoch_at
-                run.append("timing", where | {"frames": frames, "seconds": round(seconds, 3)})
-                end_epoch(run, state, config, tracklets, where, logs)
-                logs, frames, epoch_at = [], 0, time.monotonic()
             end_of_stage = end_of_epoch and within + 1 == config.stages[stage].epochs
-            overdue = time.monotonic() - saved_at > config.checkpoint_every
-            if end_of_stage or overdue or stop.requested:
-                run.save_state(state.step, state.state_dict() | {"num_ids": num_ids})
-                saved_at = time.monotonic()
-            if stop.requested and state.step < end * steps:
+            if end_of_stage:
+                recorder.matrices(state.model)
+            if end_of_epoch:
+                recorder.epoch(_metrics(state, config, tracklets, batch.epoch + 1, recorder.bar))
+            stopping = any_of(stop.requested)
+            if end_of_stage or stopping or recorder.overdue:
+                recorder.save(state, facts)
+            if stopping and state.step < end * steps:
                 raise Stopped(f"stopped at step {state.step} of {end * steps}; run again to go on")
-    return run
 
 
-def resume(run: Run, config: Config, num_ids: int, steps: int, device: torch.device) -> State:
+def load_checked(config: Config, bar: bool = True) -> Tracklets:
+    """Read the data set of `config` and check its frames, where that was not done before."""
+    return checked(load_tracklets(config.dataset, config.root, config.split), progress=bar)
+
+
+def resume(
+    run: Run, config: Config, facts: dict[str, Any], steps: int, device: torch.device, here: World
+) -> State:
     """Give the state of the newest checkpoint, or the initial one, and rewind the log to it."""
-    state = initial_state(config, num_ids, device)
+    state = initial_state(config, facts["num_ids"], device)
     saved = run.load_state(device)
     if saved is not None:
-        if saved["num_ids"] != num_ids:
-            raise CheckpointError(
-                f"{run.folder} was trained on {saved['num_ids']} identities, the data set has "
-                f"{num_ids}: it is not the data of this run"
+        for name, what in (("num_ids", "identities"), ("data", "frames"), ("split", "split")):
+            if saved[name] != facts[name]:
+                raise CheckpointError(
+                    f"{run.folder} was trained on other {what} ({saved[name]}) than the data set "
+                    f"now has ({facts[name]}): choose another folder, or restore the data"
+                )
+        if here.first and saved["processes"] != here.size:
+            print(
+                f"The checkpoint was written by {saved['processes']} processes, now there are "
+                f"{here.size}: batches are the same, rounding and local BatchNorm are not."
             )
         # The optimiser is the one of the last step that was done.
         stage, _ = stage_of(config, (saved["step"] - 1) // steps)
         state.optimizer = make_optimizer(state.model, config.stages[stage], config)
         state.load_state_dict(saved)
-    run.rewind(state.step)
+    if here.first:
+        run.rewind(state.step)
+    prepare(state.model, config.hardware)
+    if config.hardware.sync_batchnorm:
+        synchronise_batchnorm(state.model)
     return state
 
 
-def augmented(batch: Batch, config: Config, device: torch.device) -> Tensor:
-    """Move a batch to the device and augment it there: (B, T, 3, H, W) float32."""
-    b, t, _, h, w = batch.clips.shape
-    draws = draw(config.augment, b, t, (h, w), config.seed, batch.epoch, batch.step)
+def augmented(
+    batch: Batch, config: Config, device: torch.device, share: slice | None = None
+) -> Tensor:
+    """Move a batch's clips to the device and augment them there: (B, T, 3, H, W) float32.
+
+    `share` says which clips of the whole batch these are: the draws are the whole batch's.
+    """
+    t, _, h, w = batch.clips.shape[1:]
+    size = len(batch.labels), t, (h, w)
+    draws = draw(config.augment, *size, config.seed, batch.epoch, batch.step)
+    if share is not None:
+        draws = Draws(*(values[share.start * t : share.stop * t] for values in draws))
     return apply(batch.clips.to(device, non_blocking=True), draws, config.augment.pad)
 
 
-def end_epoch(
-    run: Run,
-    state: State,
-    config: Config,
-    tracklets: Tracklets,
-    where: dict[str, int],
-    logs: list[dict[str, float]],
-) -> None:
-    """Log the epoch's mean losses and, where it is due, evaluate."""
-    record = where | {name: float(np.mean([log[name] for log in logs])) for name in logs[0]}
-    last = where["epoch"] == total_epochs(config)
-    if last or (config.eval_every and where["epoch"] % config.eval_every == 0):
-        metrics = score(state.model, tracklets, config).summary()
-        run.save_metrics(where | metrics)
-        record["metrics"] = metrics
-    run.append("epochs", record)
+def _metrics(
+    state: State, config: Config, tracklets: Tracklets, epoch: int, bar: bool
+) -> dict[str, Any] | None:
+    """Evaluate where it is due."""
+    last = epoch == total_epochs(config)
+    if not last and not (config.eval_every and epoch % config.eval_every == 0):
+        return None
+    share_statistics(state.model)
+    return score(state.model, tracklets, config, bar).summary()
+
+
+def _too_large(state: State, clips: Tensor, labels: Tensor, config: Config) -> str:
+    """Say what to do when a step does not fit in the device's memory: by trying, where alone."""
+    advice = "set hardware.recompute, or hardware.chunk to fewer clips"
+    if len(clips) == len(labels):
+        chunk = len(clips) // 2
+        while chunk > 1 and not _fits(state, clips, labels, config, chunk):
+            chunk //= 2
+        advice = f"hardware.chunk={chunk} fits" if chunk > 1 else "not even two clips fit"
+    return (
+        f"out of memory on {clips.device} at step {state.step}, with {len(clips)} clips of "
+        f"{tuple(clips.shape[1:])} in a forward pass: {advice}. The batch is not made smaller "
+        "by itself, since the triplets and BatchNorm depend on it."
+    )
+
+
+def _fits(state: State, clips: Tensor, labels: Tensor, config: Config, chunk: int) -> bool:
+    hardware = replace(config.hardware, chunk=chunk)
+    try:
+        total, _ = compute_losses(state, clips, labels, replace(config, hardware=hardware))
+        total.backward()
+    except torch.OutOfMemoryError:
+        return False
+    return True

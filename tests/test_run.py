@@ -3,22 +3,26 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from mmagga import training
+from mmagga import hardware, training
 from mmagga.__main__ import main
-from mmagga.config import DEMO, StageConfig, to_dict
-from mmagga.data import load_tracklets
+from mmagga.config import DEMO, HardwareConfig, StageConfig, to_dict
+from mmagga.data import clips, index, load_tracklets
 from mmagga.data.synthetic import render
-from mmagga.errors import CheckpointError, MmaggaError, NumericError, Stopped
+from mmagga.errors import CheckpointError, MmaggaError, NumericError, ResourceError, Stopped
+from mmagga.model.head import MMA
+from mmagga.replay import replay
 from mmagga.runs import Run, list_runs
 from mmagga.training import train
 
@@ -45,10 +49,10 @@ def finished(config, tmp_path_factory):
     return train(config, tmp_path_factory.mktemp("runs") / "whole", bar=False)
 
 
-def contents(run):
+def contents(run, metrics=True):
     """Everything that must be equal: weights, optimisers, centres, logs, metrics."""
     state = run.load_state()
-    files = ("steps.jsonl", "epochs.jsonl", "metrics.json")
+    files = ("steps.jsonl", "epochs.jsonl", "matrices.jsonl", *["metrics.json"] * metrics)
     return state, {name: (run.folder / name).read_bytes() for name in files}
 
 
@@ -215,9 +219,107 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(config, tmp_path, monke
     monkeypatch.setattr(training, "train_step", poisoned)
     with pytest.raises(NumericError, match="step 3"):
         train(config, tmp_path / "run", bar=False)
-    state = Run(tmp_path / "run").load_state()
+    run = Run(tmp_path / "run")
+    state = run.load_state()
     assert state["step"] == 3
     assert all(v.isfinite().all() for v in state["model"].values() if v.is_floating_point())
+    before = contents(run, metrics=False)
+    told = replay(run, bar=False)
+    assert "the same as before" in told
+    assert "step 3" in told
+    assert told.count("person") == 4
+    assert contents(run, metrics=False)[1] == before[1], "a replay leaves the run as it is"
+    monkeypatch.undo()
+    assert "this time all losses are finite" in replay(run, bar=False)
+    with pytest.raises(MmaggaError, match="no failure"):
+        replay(Run(tmp_path), bar=False)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(config, tmp_path, monkeypatch):
+    losses = training.compute_losses
+
+    def poisoned(state, *args):
+        total, values = losses(state, *args)
+        if state.step == 3:
+            total.register_hook(lambda gradient: gradient * float("inf"))
+        return total, values
+
+    monkeypatch.setattr(training, "compute_losses", poisoned)
+    with pytest.raises(NumericError, match="gradient's norm nan"):
+        train(config, tmp_path / "run", bar=False)
+    assert len(Run(tmp_path / "run").read("steps")) == 3
+
+
+def test_out_of_memory_names_what_fits(config, tmp_path, monkeypatch):
+    """Never a smaller batch by itself."""
+    whole = hardware.forward
+
+    def small_device(model, clips, chunk):
+        if model.training and min(chunk or len(clips), len(clips)) > 2:
+            raise torch.OutOfMemoryError
+        return whole(model, clips, chunk)
+
+    monkeypatch.setattr(training, "forward", small_device)
+    with pytest.raises(ResourceError, match=r"with 4 clips .* hardware.chunk=2 fits"):
+        train(config, tmp_path / "run", bar=False)
+    assert len(Run(tmp_path / "run").read("steps")) == 0
+    chunked = dataclasses.replace(config, hardware=HardwareConfig(chunk=2))
+    assert train(chunked, tmp_path / "other", bar=False).metrics
+
+
+def test_a_killed_reader_is_named(config, tmp_path, monkeypatch):
+    read = clips._TrainingBatches.__getitem__
+
+    def dies(self, key):
+        if key == (1, 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, key)
+
+    monkeypatch.setattr(clips._TrainingBatches, "__getitem__", dies)
+    with pytest.raises(ResourceError, match=r"killed by signal: Killed.* workers=0"):
+        train(dataclasses.replace(config, workers=1), tmp_path / "run", bar=False)
+    monkeypatch.undo()
+    assert train(config, tmp_path / "run", bar=False).metrics
+
+
+def test_other_data_in_the_same_folder_are_refused(config, finished, tmp_path):
+    """A frame with other pixels, a tracklet with other frames: both are seen before a step."""
+    copy = tmp_path / "data"
+    shutil.copytree(config.root, copy)
+    elsewhere = dataclasses.replace(config, root=copy)
+    train(elsewhere, finished.folder, bar=False)  # the same data in another place are welcome
+    frame = sorted((copy / "bbox_train").rglob("*.jpg"))[0]
+    frame.write_bytes(sorted((copy / "bbox_train").rglob("*.jpg"))[1].read_bytes())
+    shutil.rmtree(index.cache_dir(load_tracklets("synthetic", copy)))
+    with pytest.raises(CheckpointError, match="trained on other frames"):
+        train(elsewhere, finished.folder, bar=False)
+
+
+def test_matrices_are_recorded_after_each_stage(finished):
+    recorded = finished.read("matrices")
+    assert recorded["stage"].tolist() == [1, 2, 3]
+    p1 = [np.array(m["p1"]) for m in recorded["matrices"]]
+    assert np.array_equal(p1[0], finished_start("p1"))
+    assert not np.array_equal(p1[0], p1[1])
+    last = finished.load_state()["model"]["head.mma.p1.matrix"].numpy()
+    assert np.array_equal(p1[2].astype(np.float32), last)
+
+
+def finished_start(name):
+    return MMA(name, True).matrix.detach().numpy().astype(float)
+
+
+def test_a_run_says_what_it_will_do_and_is_watched(config, tmp_path, capsys):
+    seen = []
+    one = dataclasses.replace(config, stages=(StageConfig(6, 1e-3),))
+    run = train(one, tmp_path / "run", watch=lambda run: seen.append(len(run.read("epochs"))))
+    out = capsys.readouterr().out
+    assert "train: mmagga, resnet18, 2 frames of 128x64, seed 0" in out
+    assert "protocol mars" in out
+    assert "steps: 0 of 12, 6 epochs; on 1 x CPU, float32, deterministic" in out
+    assert str(run.folder) in out
+    assert "frames/s: about 0 min" in out
+    assert seen[-1] == 6
 
 
 def test_what_is_no_run_is_said_to_be_none(tmp_path):
@@ -246,8 +348,7 @@ def test_evaluate_gives_what_training_measured(finished, capsys):
 def test_train_takes_any_field(config, finished, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"train demo --root {config.root} --frames 2 --ids-per-batch 2 --clips-per-id 2"
-    words += " --model.width 32 --workers 0 --stages.0.epochs 1 --stages.1.epochs 1"
-    words += " --stages.2.epochs 1"
+    words += " --model.width 32 --workers 0 --stages 1:0.001:all_but_mma 1:0.025:mma"
     assert main(words.split()) == 0
     out = capsys.readouterr().out
     assert "run: runs/synthetic-mmagga-" in out

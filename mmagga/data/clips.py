@@ -6,6 +6,7 @@ of workers gives the same batches, and an epoch can be entered at any step.
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmagga.config import Config
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError
+from mmagga.errors import DataError, ResourceError
 from mmagga.interrupt import StopRequest
 from mmagga.randomness import generator
 
@@ -25,7 +26,7 @@ from mmagga.randomness import generator
 class Batch(NamedTuple):
     """One training batch, still as bytes; augmentation happens on the device."""
 
-    clips: Tensor  # (B, T, 3, H, W) uint8
+    clips: Tensor  # (B, T, 3, H, W) uint8; of several processes, each has its share of B
     labels: Tensor  # (B,) int64, 0..K-1
     rows: Tensor  # (B,) int64, which tracklet
     frames: Tensor  # (B, T) int64, which of its frames
@@ -99,8 +100,8 @@ def training_labels(tracklets: Tracklets) -> tuple[np.ndarray, int]:
 class _TrainingBatches(Dataset):
     """Batch number i of training, counted over all epochs; one item is a whole batch."""
 
-    def __init__(self, tracklets: Tracklets, config: Config) -> None:
-        self.config = config
+    def __init__(self, tracklets: Tracklets, config: Config, share: slice) -> None:
+        self.config, self.share = config, share
         self.lengths = tracklets.lengths
         self.labels, _ = training_labels(tracklets)
         self.frames = open_frames(tracklets, (config.height, config.width), config.packed)
@@ -118,7 +119,8 @@ class _TrainingBatches(Dataset):
             training_clip(int(self.lengths[row]), c.frames, draw, c.official_clips)
             for row, draw in zip(rows, draws, strict=True)
         ]
-        clips = np.stack([self.frames.read(*item) for item in zip(rows, positions, strict=True)])
+        mine = list(zip(rows, positions, strict=True))[self.share]
+        clips = np.stack([self.frames.read(*item) for item in mine])
         return Batch(
             torch.from_numpy(clips).permute(0, 1, 4, 2, 3),
             torch.from_numpy(self.labels[rows]),
@@ -141,12 +143,17 @@ def train_loader(
     *,
     start: tuple[int, int] = (0, 0),
     stop_epoch: int,
+    share: slice = slice(None),
 ) -> Iterator[Batch]:
-    """Read the batches from (epoch, step) `start` up to the end of epoch `stop_epoch - 1`."""
+    """Read the batches from (epoch, step) `start` up to the end of epoch `stop_epoch - 1`.
+
+    `share` chooses the clips of a batch that are read here; its labels, rows and frames are those
+    of the whole batch.
+    """
     steps = steps_per_epoch(tracklets, config)
     first = start[0] * steps + start[1]
     keys = [divmod(i, steps) for i in range(first, stop_epoch * steps)]
-    return iter(_loader(_TrainingBatches(tracklets, config), keys, config.workers))
+    return iter(_loader(_TrainingBatches(tracklets, config, share), keys, config.workers))
 
 
 class _DenseClips(Dataset):
@@ -214,6 +221,24 @@ def _loader(data: Dataset, keys: Sequence, workers: int) -> DataLoader:
         generator=torch.Generator(),
         worker_init_fn=_leave_signals_to_the_parent,
     )
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn the death of a reading process into a ResourceError that says what to do.
+
+    torch raises it wherever the main process happens to be: hold all of the loop in it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ResourceError(
+            f"a process that reads frames died ({str(error).splitlines()[0]}). Usually memory ran "
+            "out, or /dev/shm is too small: give it more, or set workers=0, and run the same "
+            "command again."
+        ) from error
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

@@ -170,6 +170,23 @@ def verify(
     return len(names)
 
 
+def fingerprints(tracklets: Tracklets) -> dict[str, str | None]:
+    """Give two hashes: of the frames' bytes ("data", None if they were never checked), and of who
+    is in which split with which frames ("split"). Neither depends on where the data lie.
+    """
+    used = used_frames(tracklets)
+    split = hashlib.blake2b(digest_size=12)
+    columns = ["split", "pid", "camid", "first", "length"]
+    split.update(tracklets.table[columns].to_csv(index=False).encode())
+    split.update(join_names(tracklets.names[used]))
+    path = cache_dir(tracklets) / "index.npz"
+    data = None
+    if path.exists():
+        hashes = _rows_of(tracklets.names[used], path)["hash"]
+        data = hashlib.blake2b(hashes.tobytes(), digest_size=12).hexdigest()
+    return {"data": data, "split": split.hexdigest()}
+
+
 def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Give the (F,) names and the (F,) records of an index: bytes, hash, width, height, mode, …."""
     try:

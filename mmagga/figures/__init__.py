@@ -1,15 +1,27 @@
 """Every picture of the kit: arrays and tables in, a figure out; nothing is computed here."""
 
+from mmagga.figures.ablations import ablation_figure
 from mmagga.figures.data import batch_sheet, dataset_figure, describe, mask_sheet, tracklet_sheet
+from mmagga.figures.evaluation import (
+    camera_figure,
+    cmc_band_figure,
+    cost_figure,
+    distance_figure,
+)
 from mmagga.figures.retrieval import cmc_figure, rank_sheet, searched_tracklets
 from mmagga.figures.style import save, spread, strip
 from mmagga.figures.training import learning_curves, matrices_figure
 
 __all__ = [
+    "ablation_figure",
     "batch_sheet",
+    "camera_figure",
+    "cmc_band_figure",
     "cmc_figure",
+    "cost_figure",
     "dataset_figure",
     "describe",
+    "distance_figure",
     "learning_curves",
     "mask_sheet",
     "matrices_figure",

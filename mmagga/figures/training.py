@@ -8,36 +8,80 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmagga.figures.style import BLACK, BLUE, COLOURS, GREY, RED, STYLE
+from mmagga.figures.style import BLACK, BLUE, COLOURS, GREEN, GREY, ORANGE, RED, STYLE
 
 
-def learning_curves(steps: pd.DataFrame) -> Figure:
-    """Draw losses, batch distances and learning rate over the steps, with the stages as bands."""
+def learning_curves(
+    steps: pd.DataFrame, epochs: pd.DataFrame | None = None, timing: pd.DataFrame | None = None
+) -> Figure:
+    """Draw a run's log: losses, distances, learning rate, gradient, test scores and speed.
+
+    `steps`, `epochs` and `timing` as `Run.read` gives them; stages are bands.
+    """
     with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(1, 3, figsize=(12, 3.6))
-        names = {"cross_entropy": "cross-entropy, all branches", "triplet": "triplet"}
-        for (name, label), colour in zip(names.items(), COLOURS, strict=False):
-            if name in steps:
-                grid[0].plot(steps["step"], steps[name], color=colour, alpha=0.25, lw=1)
-                smooth = steps[name].ewm(span=15).mean()
-                grid[0].plot(steps["step"], smooth, color=colour, label=label)
-        grid[0].set(title="Losses", xlabel="step", ylabel="loss (nats)")
-        grid[0].set_ylim(0, 1.1 * steps["cross_entropy"].max())
-        grid[0].legend(loc="center right")
-        grid[1].fill_between(
-            steps["step"], steps["distance_5"], steps["distance_95"], color=BLUE, alpha=0.2, lw=0
-        )
-        grid[1].plot(steps["step"], steps["distance_50"], color=BLUE, label="median, 5–95 % band")
-        grid[1].axhline(14.5, color=RED, ls="--", lw=1, label="14.5: official triplet turns round")
-        grid[1].set(title="Distances in a batch", xlabel="step", ylabel="Euclidean distance")
-        grid[1].set_ylim(0, max(18, 1.25 * steps["distance_95"].max()))
-        grid[1].legend(loc="upper left", bbox_to_anchor=(0, 0.78))
-        grid[2].step(steps["step"], steps["lr"], where="post", color=BLACK)
-        grid[2].set(title="Learning rate", xlabel="step", ylabel="Adam's rate", yscale="log")
-        grid[2].set_ylim(steps["lr"].min() / 2, steps["lr"].max() * 3)
-        for axes in grid:
+        figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), sharex=True)
+        _losses(grid[0, 0], steps)
+        _distances(grid[0, 1], steps)
+        _scores(grid[0, 2], epochs)
+        _line(grid[1, 0], steps, "gradient", "Gradient norm of the weights", "L2 norm", BLUE)
+        grid[1, 1].step(steps["step"], steps["lr"], where="post", color=BLACK)
+        grid[1, 1].set(title="Learning rate", ylabel="Adam's rate", yscale="log")
+        grid[1, 1].set_ylim(steps["lr"].min() / 2, steps["lr"].max() * 3)
+        _speed(grid[1, 2], timing)
+        for axes in grid.flat:
+            axes.set_xlim(0, 1.02 * steps["step"].max() + 0.5)
             _stage_bands(axes, steps)
+        for axes in grid[1]:
+            axes.set_xlabel("step")
     return figure
+
+
+def _losses(axes: Axes, steps: pd.DataFrame) -> None:
+    names = {"cross_entropy": "cross-entropy, all branches", "triplet": "triplet"}
+    for (name, label), colour in zip(names.items(), COLOURS, strict=False):
+        if name in steps:
+            axes.plot(steps["step"], steps[name], color=colour, alpha=0.25, lw=1)
+            smooth = steps[name].ewm(span=15).mean()
+            axes.plot(steps["step"], smooth, color=colour, label=label)
+    axes.set(title="Losses", ylabel="loss (nats)")
+    axes.set_ylim(0, 1.1 * steps["cross_entropy"].max())
+    axes.legend(loc="center right")
+
+
+def _distances(axes: Axes, steps: pd.DataFrame) -> None:
+    low, high = steps["distance_5"], steps["distance_95"]
+    axes.fill_between(steps["step"], low, high, color=BLUE, alpha=0.2, lw=0)
+    axes.plot(steps["step"], steps["distance_50"], color=BLUE, label="median, 5–95 % band")
+    axes.axhline(14.5, color=RED, ls="--", lw=1, label="14.5: official triplet turns round")
+    axes.set(title="Distances in a batch", ylabel="Euclidean distance")
+    axes.set_ylim(0, max(18, 1.25 * high.max()))
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.78))
+
+
+def _scores(axes: Axes, epochs: pd.DataFrame | None) -> None:
+    axes.set(title="Test scores", ylabel="share (%)", ylim=(0, 100))
+    tested = epochs.dropna(subset="metrics") if epochs is not None and "metrics" in epochs else []
+    for name, colour, mark in (("mAP", BLUE, "o"), ("rank-1", ORANGE, "s")):
+        if len(tested):
+            values = [100 * metrics[name] for metrics in tested["metrics"]]
+            axes.plot(tested["step"], values, color=colour, marker=mark, label=name)
+    if len(tested):
+        axes.legend(loc="lower left")
+    else:
+        axes.text(0.5, 0.5, "not tested yet", transform=axes.transAxes, ha="center", color=GREY)
+
+
+def _speed(axes: Axes, timing: pd.DataFrame | None) -> None:
+    axes.set(title="Speed", ylabel="frames a second")
+    if timing is not None and len(timing):
+        rate = timing["frames"] / timing["seconds"]
+        axes.plot(timing["step"], rate, color=GREEN, marker=".")
+        axes.set_ylim(0, 1.25 * rate.max())
+
+
+def _line(axes: Axes, steps: pd.DataFrame, name: str, title: str, unit: str, colour: str) -> None:
+    axes.plot(steps["step"], steps[name], color=colour, lw=1)
+    axes.set(title=title, ylabel=unit, yscale="log")
 
 
 def _stage_bands(axes: Axes, steps: pd.DataFrame) -> None:

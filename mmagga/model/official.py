@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmagga.errors import CheckpointError
+from mmagga.files import commit
 from mmagga.model.backbone import read_tensors
 from mmagga.model.mmagga import MMAGGA, Baseline
 
@@ -85,6 +87,18 @@ def load_official(source: str | Path | Mapping[str, Tensor]) -> MMAGGA | Baselin
     return model
 
 
+def import_official(source: str | Path, out: str | Path) -> str:
+    """Rewrite an authors' checkpoint as one of tensors only, which `load_official` reads.
+
+    Gives in words what it holds. Raises CheckpointError as `load_official` does.
+    """
+    state = _read(Path(source))
+    model = load_official(state)
+    commit(out, lambda file: torch.save({"state_dict": dict(state)}, file))
+    frames = f", {model.head.frames} frames" if isinstance(model, MMAGGA) else ""
+    return f"{type(model).__name__}{frames}, {len(state)} tensors"
+
+
 def official_name(name: str, model: MMAGGA | Baseline) -> str:
     """Translate a name of our state dict into the authors'."""
     for ours, theirs in (_BACKBONE | _HEAD[type(model)]).items():
@@ -119,7 +133,8 @@ def _check(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
         if name in state and state[name].shape != tensor.shape
     ]
     if faults:
-        raise CheckpointError("not an official checkpoint: " + "; ".join(faults))
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise CheckpointError("not an official checkpoint: " + "; ".join(faults[:10]) + more)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -127,4 +142,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     checkpoint = read_tensors(path, _ALLOWED)
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise CheckpointError(f"{path} has no `state_dict`; give the authors' checkpoint file")
-    return checkpoint["state_dict"]
+    state = checkpoint["state_dict"]
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise CheckpointError(f"{path}: its `state_dict` holds more than named tensors")
+    return state

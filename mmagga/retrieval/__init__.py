@@ -1,20 +1,50 @@
 """Retrieval: tracklets to embeddings, embeddings to CMC, mAP and mINP, and how sure they are."""
 
-from mmagga.retrieval.embedding import Embeddings, embed
+from mmagga.retrieval.analysis import (
+    DistanceHistogram,
+    by_bins,
+    camera_pairs,
+    cmc_bands,
+    describe_queries,
+    distance_histogram,
+    occluded_shares,
+    quantile_edges,
+)
+from mmagga.retrieval.embedding import CLIP_RULES, ClipRule, Embeddings, embed, embed_by_rules
 from mmagga.retrieval.protocol import PROTOCOLS, Protocol
+from mmagga.retrieval.reranking import rerank
 from mmagga.retrieval.scores import Scores, evaluate, rank_list
-from mmagga.retrieval.uncertainty import Interval, PairedDifference, bootstrap, paired_difference
+from mmagga.retrieval.uncertainty import (
+    Interval,
+    PairedDifference,
+    across,
+    bootstrap,
+    paired_difference,
+)
 
 __all__ = [
+    "CLIP_RULES",
     "PROTOCOLS",
+    "ClipRule",
+    "DistanceHistogram",
     "Embeddings",
     "Interval",
     "PairedDifference",
     "Protocol",
     "Scores",
+    "across",
     "bootstrap",
+    "by_bins",
+    "camera_pairs",
+    "cmc_bands",
+    "describe_queries",
+    "distance_histogram",
     "embed",
+    "embed_by_rules",
     "evaluate",
+    "occluded_shares",
     "paired_difference",
+    "quantile_edges",
     "rank_list",
+    "rerank",
 ]

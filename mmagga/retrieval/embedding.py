@@ -1,7 +1,8 @@
 """Tracklets to embeddings, clip by clip: no tracklet is ever in memory as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmagga.data.augment import normalize
-from mmagga.data.clips import dense_loader
+from mmagga.data.clips import dense_loader, reading
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError, NumericError, ResourceError
 from mmagga.progress import progress as progress_bar
@@ -28,9 +29,38 @@ class Embeddings(NamedTuple):
     """(N,) int64 camera ids."""
 
 
-def embed(
+@dataclass(frozen=True)
+class ClipRule:
+    """How the embeddings of a tracklet's dense clips become its own. The defaults: the authors'."""
+
+    weights: Literal["equal", "frames", "first"] = "equal"
+    """Clips count alike (a last clip of one real frame, repeated, weighs as much as a full one),
+    by their real frames, or only the first one counts."""
+    normalise_clips: bool = False
+    """Give each clip's embedding length 1 before the mean."""
+    normalise: bool = True
+    """Give the mean length 1, so that its Euclidean distances rank as its cosines do."""
+
+
+CLIP_RULES = {
+    "dense": ClipRule(),
+    "dense_by_frames": ClipRule(weights="frames"),
+    "dense_of_unit_clips": ClipRule(normalise_clips=True),
+    "dense_unnormalised": ClipRule(normalise=False),
+    "first_clip": ClipRule(weights="first"),
+}
+"""The authors' rule, "dense", and what others do with the same clips."""
+
+
+def embed(model: nn.Module, tracklets: Tracklets, *, clip: str = "dense", **options) -> Embeddings:
+    """Embed each tracklet by one rule of `CLIP_RULES`; see `embed_by_rules`."""
+    return embed_by_rules(model, tracklets, (clip,), **options)[clip]
+
+
+def embed_by_rules(
     model: nn.Module,
     tracklets: Tracklets,
+    rules: Sequence[str] = tuple(CLIP_RULES),
     *,
     frames: int,
     size: tuple[int, int],
@@ -38,60 +68,66 @@ def embed(
     device: torch.device | str = "cpu",
     workers: int = 0,
     progress: bool = True,
-    clip: Literal["dense", "dense_by_frames"] = "dense",
-    normalise_clips: bool = False,
     packed: Path | None = None,
-) -> Embeddings:
-    """Embed each tracklet as the L2-normalised mean of its dense clips' embeddings.
+) -> dict[str, Embeddings]:
+    """Embed each tracklet by several rules of `CLIP_RULES`, in one pass over its dense clips.
 
     `model(clips).embedding` gives (B, D) for clips (B, T, 3, H, W), T being `frames`. The
     model is moved to `device` and evaluated there; its training flags come back as they were.
-    Memory beside the model: `batch` clips and the (N, D) result. Where the device runs out of
-    memory the batch is halved and the work goes on; the embeddings are the same.
-
-    `clip="dense"` is the authors' rule: clips count alike, so a last clip made of one real frame,
-    repeated, weighs as much as a full one. "dense_by_frames" (ours) weighs clips by their real
-    frames. `normalise_clips` gives every clip's embedding length 1 before the mean (ours).
+    Memory beside the model: `batch` clips and an (N, D) result a rule. Where the device runs out
+    of memory the batch is halved and the work goes on; the embeddings are the same.
 
     Raises NumericError, naming the tracklet, where an embedding is not finite, and ResourceError
     where not even one clip fits in the device's memory.
     """
     if not len(tracklets):
         raise DataError(f"{tracklets.dataset} in {tracklets.root}: there are no tracklets to embed")
-    weights = _clip_weights(tracklets.lengths, frames, clip)
+    weights = {name: _clip_weights(tracklets.lengths, frames, name) for name in rules}
+    total = int((-(-tracklets.lengths // frames)).sum())
     loader = dense_loader(tracklets, frames, size, batch, workers, packed=packed)
-    bar = progress_bar(enabled=progress, total=len(weights), unit="clip", desc="embed")
-    sums, done, limit = None, 0, batch
-    with bar, _evaluating(model.to(device)), torch.inference_mode():
+    bar = progress_bar(enabled=progress, total=total, unit="clip", desc="embed")
+    sums: dict[str, Tensor] = {}
+    done, limit = 0, batch
+    with bar, _evaluating(model.to(device)), torch.inference_mode(), reading():
         for clips, owner in loader:
             embedding, limit = _forward(model, clips, limit, device)  # (B, D)
             _check_finite(embedding, owner, tracklets)
-            if normalise_clips:
-                embedding = F.normalize(embedding)
-            if sums is None:
-                sums = torch.zeros(len(tracklets), embedding.shape[1])
-            weight = weights[done : done + len(owner), None]
-            sums.index_add_(0, owner, weight * embedding)
+            if not sums:
+                shape = len(tracklets), embedding.shape[1]
+                sums = {name: torch.zeros(shape) for name in rules}
+            some = slice(done, done + len(owner))
+            for name in rules:
+                unit = CLIP_RULES[name].normalise_clips
+                share = weights[name][some, None] * (F.normalize(embedding) if unit else embedding)
+                sums[name].index_add_(0, owner, share)
             done += len(owner)
             bar.update(len(owner))
-    if done != len(weights):
-        raise DataError(
-            f"{tracklets.dataset}: expected {len(weights)} clips, the loader gave {done}"
-        )
-    # The mean's divisor is left out: the norm takes it away again.
-    vectors = F.normalize(sums)
-    return Embeddings(vectors, torch.tensor(tracklets.pids), torch.tensor(tracklets.camids))
+    if done != total:
+        raise DataError(f"{tracklets.dataset}: expected {total} clips, the loader gave {done}")
+    people = torch.tensor(tracklets.pids), torch.tensor(tracklets.camids)
+    found = {}
+    for name in rules:
+        vectors = sums.pop(name)  # one rule at a time is held twice
+        vectors = F.normalize(vectors) if CLIP_RULES[name].normalise else vectors.clone()
+        found[name] = Embeddings(vectors, *people)
+    return found
 
 
-def _clip_weights(lengths: np.ndarray, frames: int, clip: str) -> Tensor:
+def _clip_weights(lengths: np.ndarray, frames: int, rule: str) -> Tensor:
     """Weight of each dense clip, all tracklets in a row: (sum of ceil(length / T),) float32."""
-    if clip not in ("dense", "dense_by_frames"):
-        raise ValueError(f'clip is "dense" or "dense_by_frames", not {clip!r}')
-    last = np.cumsum(-(-lengths // frames)) - 1
-    weights = np.ones(last[-1] + 1, np.float32)
-    if clip == "dense_by_frames":
+    if rule not in CLIP_RULES:
+        raise ValueError(f"clip is one of {', '.join(CLIP_RULES)}, not {rule!r}")
+    counts = -(-lengths // frames)
+    last = np.cumsum(counts) - 1
+    kind = CLIP_RULES[rule].weights
+    weights = np.full(last[-1] + 1, 0.0 if kind == "first" else 1.0)
+    if kind == "first":
+        weights[last - counts + 1] = 1
+    elif kind == "frames":
         weights[last] = ((lengths - 1) % frames + 1) / frames
-    return torch.from_numpy(weights)
+    if not CLIP_RULES[rule].normalise:  # else the norm takes the mean's divisor away again
+        weights /= np.repeat(np.add.reduceat(weights, last - counts + 1), counts)
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def _forward(

@@ -39,6 +39,8 @@ class Search:
     """The gallery and, where the protocol wants it, the queries; rows are numbered through."""
     scale: float
     """Grid steps in a unit of the vectors: a power of two."""
+    largest: float
+    """The largest norm of a vector, in its own units."""
     device: torch.device | str
 
     @property
@@ -105,7 +107,7 @@ def prepare(
     # A unit vector may be a rounding longer than 1; up to 2^0.25 there is room for it.
     exponent = math.ceil(math.log2(largest) - 0.25) if largest else 0
     parts = (gallery, query) if protocol.queries_in_gallery else (gallery,)
-    return Search(query, parts, 2.0 ** (_GRID_BITS - exponent), device)
+    return Search(query, parts, 2.0 ** (_GRID_BITS - exponent), largest, device)
 
 
 def _largest_norm(embeddings: Embeddings, name: str, chunk: int) -> float:
@@ -130,28 +132,28 @@ def _take(vectors: Tensor | np.ndarray, rows: slice | np.ndarray) -> Tensor:
     return vectors[rows]
 
 
+def squared_norms(vectors: Tensor) -> Tensor:
+    """(n, D) on the grid -> (n,), without a second (n, D)."""
+    return torch.einsum("nd,nd->n", vectors, vectors)
+
+
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """(n, D) and (m, D) on the grid -> (n, m) squared Euclidean, exact integers in float64."""
-    squares = a.square().sum(1)[:, None] + b.square().sum(1)
-    return squares.addmm_(a, b.T, alpha=-2)
+    return _squared_distances(a, squared_norms(a), b, squared_norms(b))
+
+
+def _squared_distances(a: Tensor, a_norms: Tensor, b: Tensor, b_norms: Tensor) -> Tensor:
+    return (a_norms[:, None] + b_norms).addmm_(a, b.T, alpha=-2)
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The matches of all queries, nearest first, then in gallery order; K is the largest number.
-
-    The last column is always empty, so that "behind all matches" has a place.
-    """
+    """The matches of all queries, nearest first, then in gallery order; K is the largest number."""
 
     distances: Tensor
-    """(Q, K + 1) on the grid, infinite where there is no further match."""
+    """(Q, K) on the grid, infinite where there is no further match."""
     rows: Tensor
-    """(Q, K + 1) int64 rows of the gallery."""
-
-    @property
-    def counts(self) -> Tensor:
-        """(Q,) matches of each query."""
-        return self.distances.isfinite().sum(1)
+    """(Q, K) int64 rows of the gallery."""
 
 
 def find_matches(search: Search) -> Matches:
@@ -167,7 +169,7 @@ def find_matches(search: Search) -> Matches:
         distances = squared_distances(search.queries(queries), search.rows(rows)).cpu()
         junk = search.query.camids[queries, None] == gallery_camids[rows]
         pairs.append((queries, torch.from_numpy(rows), distances.masked_fill_(junk, math.inf)))
-    shape = len(search.query.pids), 1 + max((len(rows) for _, rows, _ in pairs), default=0)
+    shape = len(search.query.pids), max((len(rows) for _, rows, _ in pairs), default=0)
     distances = torch.full(shape, math.inf, dtype=torch.float64)
     rows = torch.full(shape, _NOWHERE)
     for queries, gallery_rows, found in pairs:
@@ -184,6 +186,8 @@ class Ranking:
 
     ranks: Tensor
     """(Q, K) ranks of the matches, ascending from 1; 0 where there is no further match."""
+    rows: Tensor
+    """(Q, K) rows of these matches; without meaning where there is none."""
     nearest: Tensor
     """(Q,) row of the nearest gallery tracklet that counts, -1 where there is none."""
     distance: Tensor
@@ -193,42 +197,64 @@ class Ranking:
 def rank_matches(search: Search, chunk: int) -> Ranking:
     """Rank the matches of every query among the gallery tracklets that count for it."""
     matches = find_matches(search)
-    before = torch.zeros_like(matches.rows)  # (Q, K + 1) tracklets just before each match
+    before = torch.zeros_like(matches.rows)  # (Q, K)
     nearest = torch.full((len(before),), -1, device=search.device)
     distance = torch.full((len(before),), math.inf, dtype=torch.float64, device=search.device)
     pids, camids = search.pids, search.camids
-    starts = range(0, len(before), chunk)
-    queries = [search.queries(slice(start, start + chunk)) for start in starts]
+    slices = [slice(start, start + chunk) for start in range(0, len(before), chunk)]
+    queries = [search.queries(some) for some in slices]
+    norms = [squared_norms(vectors) for vectors in queries]
     for first, block in search.blocks(chunk):
         columns = slice(first, first + len(block))
-        for start, vectors in zip(starts, queries):
-            some = slice(start, start + len(vectors))
-            distances = squared_distances(vectors, block)
+        block_norms = squared_norms(block)
+        for some, vectors, vector_norms in zip(slices, queries, norms):
+            distances = _squared_distances(vectors, vector_norms, block, block_norms)
             junk = search.query.pids[some, None] == pids[columns]
             junk &= search.query.camids[some, None] == camids[columns]
             distances.masked_fill_(junk.to(search.device), math.inf)
+            ascending = _sorted(distances)
             before[some] += _count_before(
-                distances, first, matches.distances[some], matches.rows[some]
+                distances, ascending, first, matches.distances[some], matches.rows[some]
             )
-            least, column = distances.min(dim=1)  # the first of equals
-            nearest[some] = torch.where(least < distance[some], first + column, nearest[some])
-            distance[some] = torch.minimum(least, distance[some])
-    ranks = (1 + before.cumsum(1)).masked_fill(matches.distances.isinf(), 0)
-    return Ranking(ranks[:, :-1].cpu(), nearest.cpu(), distance.cpu() / search.scale**2)
+            nearer = (ascending[:, 0] < distance[some]).nonzero()[:, 0]
+            rows = some.start + nearer
+            distance[rows] = ascending[nearer, 0]
+            nearest[rows] = first + _first_of_least(distances[nearer])
+    ranks = (1 + before).masked_fill(matches.distances.isinf(), 0)
+    distance = distance.cpu() / search.scale**2
+    return Ranking(ranks.cpu(), matches.rows.cpu(), nearest.cpu(), distance)
 
 
-def _count_before(distances: Tensor, first: int, near: Tensor, rows: Tensor) -> Tensor:
-    """Count the block's tracklets that come just before each match.
+def _sorted(distances: Tensor) -> Tensor:
+    """Sort each row. On a CPU NumPy's sort is several times faster than torch's: it uses AVX."""
+    if distances.device.type == "cpu":
+        return torch.from_numpy(np.sort(distances.numpy(), axis=1))
+    return distances.sort(dim=1).values
 
-    `distances` (q, n) of the block that starts at row `first`; `near` and `rows` (q, K + 1) of the
-    matches. A tracklet belongs to the first match that is behind it, by distance and then by row.
+
+def _first_of_least(distances: Tensor) -> Tensor:
+    """(n, m) -> (n,) column of each row's least value, the first of equals."""
+    least = distances == distances.amin(1, keepdim=True)
+    return least.to(torch.uint8).argmax(1)
+
+
+def _count_before(
+    distances: Tensor, ascending: Tensor, first: int, near: Tensor, rows: Tensor
+) -> Tensor:
+    """Count the block's tracklets before each match: nearer, or as near and earlier: (q, K).
+
+    `distances` (q, n) of the block that starts at row `first`, `ascending` the same, each row
+    sorted; `near` and `rows` (q, K) of the matches.
     """
-    slot = torch.searchsorted(near, distances)  # (q, n): the first match that is not nearer
-    query, column = (near.gather(1, slot) == distances).nonzero(as_tuple=True)
-    while len(query):  # tied: pass the matches that are earlier in the gallery, and itself
-        at = slot[query, column]
-        passes = (near[query, at] == distances[query, column]) & (rows[query, at] <= first + column)
-        query, column = query[passes], column[passes]
-        slot[query, column] += 1
-    slot += torch.arange(0, near.numel(), near.shape[1], device=near.device)[:, None]
-    return slot.flatten().bincount(minlength=near.numel()).view_as(near)
+    nearer = torch.searchsorted(ascending, near)
+    as_near = torch.searchsorted(ascending, near, side="right") - nearer
+    last = first + distances.shape[1]
+    itself = (first <= rows) & (rows < last)
+    tied = (as_near > itself) & near.isfinite()
+    numbers = torch.arange(first, last, device=distances.device)
+    for match in tied.any(0).nonzero()[:, 0]:
+        some = tied[:, match].nonzero()[:, 0]
+        earlier = distances[some] == near[some, match, None]
+        earlier &= numbers < rows[some, match, None]
+        nearer[some, match] += earlier.sum(1)
+    return nearer

@@ -13,7 +13,13 @@ from mmagga.data.tracklets import DISTRACTOR
 from mmagga.errors import DataError
 from mmagga.retrieval.embedding import Embeddings
 from mmagga.retrieval.protocol import Protocol
-from mmagga.retrieval.ranking import Ranking, prepare, rank_matches, squared_distances
+from mmagga.retrieval.ranking import (
+    Ranking,
+    Search,
+    prepare,
+    rank_matches,
+    squared_distances,
+)
 
 MAX_RANK = 50
 """CMC curves end here, or at the size of the gallery."""
@@ -23,10 +29,18 @@ MAX_RANK = 50
 class Scores:
     """The result of one evaluation; all measures are fractions in [0, 1].
 
-    `per_query` has a row for every query: query (its row), pid, camid, average_precision, inp,
-    first_hit and last_hit (ranks from 1), matches, and nearest, nearest_pid, nearest_distance of
-    the first tracklet of its rank list. A query without a match has NaN or NA in the measures.
-    Gallery rows past the gallery's own are queries, where the protocol searches them.
+    `per_query` has a row for every query: query (its row), pid, camid, average_precision,
+    trapezoid_precision, inp, first_hit and last_hit (ranks from 1), matches, and nearest,
+    nearest_pid, nearest_distance of the first tracklet of its rank list. A query without a match
+    has NaN or NA in the measures. Gallery rows past the gallery's own are queries, where the
+    protocol searches them.
+
+    trapezoid_precision is the average precision of MARS's evaluation code: the area below the
+    precision by the trapezoid rule, which credits a hit with the mean of the precision at it and
+    just before it.
+
+    `hits` has a row for every match of every query, nearest first: query, camid (the query's),
+    rank, gallery (the match's row), gallery_camid.
     """
 
     protocol: Protocol
@@ -35,6 +49,7 @@ class Scores:
     mAP: float
     mINP: float
     per_query: pd.DataFrame
+    hits: pd.DataFrame
     gallery_size: int
     """Tracklets searched, the queries among them where the protocol says so."""
 
@@ -109,7 +124,12 @@ def evaluate(
     embedding is not finite.
     """
     search = prepare(query, gallery, protocol, chunk, device)
-    ranking = rank_matches(search, chunk)
+    return score_ranking(search, rank_matches(search, chunk), protocol)
+
+
+def score_ranking(search: Search, ranking: Ranking, protocol: Protocol) -> Scores:
+    """Turn the ranks of the matches into scores; DataError where no query has a match."""
+    query = search.query
     per_query = _per_query(query, search.pids, ranking)
     valid = per_query[per_query["matches"] > 0]
     if valid.empty:
@@ -122,7 +142,8 @@ def evaluate(
     first_hits = np.bincount(valid["first_hit"].to_numpy(int), minlength=MAX_RANK + 1)
     cmc = np.cumsum(first_hits[1:])[: min(MAX_RANK, size)] / len(valid)
     means = valid[["average_precision", "inp"]].mean()
-    return Scores(protocol, cmc, float(means.iat[0]), float(means.iat[1]), per_query, size)
+    hits = _hits(search, ranking)
+    return Scores(protocol, cmc, float(means.iat[0]), float(means.iat[1]), per_query, hits, size)
 
 
 def _per_query(query: Embeddings, gallery_pids: Tensor, ranking: Ranking) -> pd.DataFrame:
@@ -131,6 +152,9 @@ def _per_query(query: Embeddings, gallery_pids: Tensor, ranking: Ranking) -> pd.
     matches = (ranks > 0).sum(1)
     hits = np.arange(1, ranks.shape[1] + 1)
     precision = np.divide(hits, ranks, out=np.zeros(ranks.shape), where=ranks > 0)
+    # At rank 1 the precision just before is 1, as in MARS's code.
+    before = np.divide(hits - 1, ranks - 1, out=np.ones(ranks.shape), where=ranks > 1)
+    trapezoid = np.where(ranks > 0, (before + precision) / 2, 0)
     last = ranks.max(1, initial=0)
     table = pd.DataFrame(
         {
@@ -138,6 +162,7 @@ def _per_query(query: Embeddings, gallery_pids: Tensor, ranking: Ranking) -> pd.
             "pid": query.pids.numpy(),
             "camid": query.camids.numpy(),
             "average_precision": precision.sum(1) / np.maximum(matches, 1),
+            "trapezoid_precision": trapezoid.sum(1) / np.maximum(matches, 1),
             "inp": matches / np.maximum(last, 1),
             "first_hit": ranks[:, :1].sum(1),  # K may be 0
             "last_hit": last,
@@ -147,12 +172,27 @@ def _per_query(query: Embeddings, gallery_pids: Tensor, ranking: Ranking) -> pd.
             "nearest_distance": ranking.distance.numpy(),
         }
     )
-    unmatched = ["average_precision", "inp", "first_hit", "last_hit"]
+    unmatched = ["average_precision", "trapezoid_precision", "inp", "first_hit", "last_hit"]
     alone = ["nearest", "nearest_pid", "nearest_distance"]
-    table = table.astype(dict.fromkeys([*unmatched[2:], *alone[:2]], "Int64"))
+    table = table.astype(dict.fromkeys([*unmatched[3:], *alone[:2]], "Int64"))
     table.loc[matches == 0, unmatched] = np.nan
     table.loc[nearest < 0, alone] = np.nan
     return table
+
+
+def _hits(search: Search, ranking: Ranking) -> pd.DataFrame:
+    """One row a match; see `Scores`."""
+    query, _ = found = (ranking.ranks > 0).nonzero(as_tuple=True)
+    gallery = ranking.rows[found]
+    return pd.DataFrame(
+        {
+            "query": query,
+            "camid": search.query.camids[query],
+            "rank": ranking.ranks[found],
+            "gallery": gallery,
+            "gallery_camid": search.camids[gallery],
+        }
+    )
 
 
 def rank_list(

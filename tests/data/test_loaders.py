@@ -89,7 +89,7 @@ def test_dense_batches_hold_every_clip_in_order(tracklets, batch, workers):
 
 
 def test_data_sets_can_be_sent_to_spawned_workers(tracklets):
-    training = pickle.loads(pickle.dumps(clips._TrainingBatches(tracklets, CONFIG)))
+    training = pickle.loads(pickle.dumps(clips._TrainingBatches(tracklets, CONFIG, slice(None))))
     first = next(train_loader(tracklets, CONFIG, stop_epoch=1))
     assert_equal([training[0, 0]], [first])
     dense = pickle.loads(pickle.dumps(clips._DenseClips(tracklets, 4, SIZE, 3, None)))

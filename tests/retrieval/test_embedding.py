@@ -16,7 +16,7 @@ from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips, dense_loader
 from mmagga.data.tracklets import make_tracklets
 from mmagga.errors import DataError, NumericError, ResourceError
-from mmagga.retrieval import embed, embedding
+from mmagga.retrieval import CLIP_RULES, embed, embed_by_rules, embedding
 
 SIZE = (16, 8)
 T = 8
@@ -140,12 +140,45 @@ def test_clips_weighed_by_their_real_frames():
 
 def test_clips_normalised_before_the_mean():
     found = embed(
-        Model(), tracklets_of([17]), frames=T, size=SIZE, normalise_clips=True, progress=False
+        Model(),
+        tracklets_of([17]),
+        frames=T,
+        size=SIZE,
+        clip="dense_of_unit_clips",
+        progress=False,
     )
     with torch.inference_mode():
         each = F.normalize(Model().eval()(normalize(clips_of(0, 17))).embedding)
     torch.testing.assert_close(found.vectors[0], F.normalize(each.mean(0), dim=0))
     assert not torch.allclose(found.vectors, at_once(Model(), [17]), atol=1e-4)
+
+
+def test_the_first_clip_alone():
+    found = embed(
+        Model(), tracklets_of(LENGTHS), frames=T, size=SIZE, clip="first_clip", progress=False
+    )
+    torch.testing.assert_close(found.vectors, at_once(Model(), [min(n, T) for n in LENGTHS]))
+
+
+def test_a_mean_of_its_own_length():
+    found = embed(
+        Model(), tracklets_of([17]), frames=T, size=SIZE, clip="dense_unnormalised", progress=False
+    )
+    with torch.inference_mode():
+        each = Model().eval()(normalize(clips_of(0, 17))).embedding
+    torch.testing.assert_close(found.vectors[0], each.mean(0))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_all_rules_in_one_pass(batch):
+    model = Model()
+    options = {"frames": T, "size": SIZE, "progress": False}
+    found = embed_by_rules(model, tracklets_of(LENGTHS), batch=batch, **options)
+    assert sum(model.batches) == sum(len(dense_clips(n, T)) for n in LENGTHS)
+    assert found.keys() == CLIP_RULES.keys()
+    for rule, embeddings in found.items():
+        alone = embed(Model(), tracklets_of(LENGTHS), clip=rule, batch=batch, **options)
+        assert torch.equal(embeddings.vectors, alone.vectors)
 
 
 @pytest.mark.parametrize("fits", [1, 3, 5])

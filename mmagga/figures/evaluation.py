@@ -1,0 +1,120 @@
+"""Pictures of where a score comes from; `mmagga.retrieval.analysis` computes what they show."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmagga.figures.style import BLUE, COLOURS, GREY, ORANGE, STYLE
+from mmagga.retrieval import DistanceHistogram
+
+
+def cmc_band_figure(bands: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
+    """Draw cumulative matching curves with their 95 % bands, a `cmc_bands` table for each name."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 4.8))
+        for (name, band), colour, mark in zip(bands.items(), COLOURS, "os^Dv", strict=False):
+            first = band.iloc[0]
+            label = f"{name}: rank-1 {first['mean']:.1%} ({first['low']:.1%}–{first['high']:.1%})"
+            axes.plot(band["rank"], 100 * band["mean"], color=colour, marker=mark, ms=4,
+                      label=label)  # fmt: skip
+            axes.fill_between(
+                band["rank"], 100 * band["low"], 100 * band["high"], color=colour, alpha=0.18, lw=0
+            )
+        axes.set(xlabel="rank", ylabel="queries matched by this rank (%)", ylim=(0, 102))
+        last = max(int(band["rank"].max()) for band in bands.values())
+        axes.set_xticks([1, *range(5, last + 1, 5)])
+        axes.set_title(title)
+        figure.legend(loc="outside lower center", ncols=1, title="bands: 95 %, by identity")
+    return figure
+
+
+def distance_figure(histogram: DistanceHistogram, *, title: str, bars: int = 50) -> Figure:
+    """Draw the distances of same and of different persons, with overlap and equal error rate."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, 4.4))
+        parts = len(histogram.same) // bars or 1  # bins to a bar: fine bins are for the numbers
+        edges = np.append(histogram.edges[:-1:parts], histogram.edges[-1])
+        sides = (("same person", histogram.same, BLUE), ("different persons", histogram.different,
+                 ORANGE))  # fmt: skip
+        for name, counts, colour in sides:
+            counts = np.add.reduceat(counts, np.arange(0, len(counts), parts))
+            shares = 100 * counts / counts.sum()
+            label = f"{name}: {counts.sum():,} pairs"
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
+            axes.stairs(shares, edges, color=colour, lw=1.5, label=label)
+        rate, threshold = histogram.equal_error
+        axes.axvline(threshold, color=GREY, ls="--", lw=1.2,
+                     label=f"equal error rate {rate:.1%}, at {threshold:.2f}")  # fmt: skip
+        filled = np.flatnonzero(histogram.same + histogram.different)
+        axes.set_xlim(histogram.edges[filled[0]], histogram.edges[filled[-1] + 1])
+        axes.set(xlabel="Euclidean distance of two embeddings (no unit)", ylabel="pairs (%)")
+        axes.set_title(title)
+        figure.legend(loc="outside lower center", ncols=2,
+                      title=f"overlap of the two {histogram.overlap:.1%}")  # fmt: skip
+    return figure
+
+
+def camera_figure(pairs: pd.DataFrame, *, title: str) -> Figure:
+    """Draw mAP for each camera of the query and of the match, from `camera_pairs`."""
+    table = pairs.pivot(index="camid", columns="gallery_camid", values="mAP") * 100
+    counts = pairs.pivot(index="camid", columns="gallery_camid", values="queries")
+    rows, columns = table.shape
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(1.6 + 0.95 * columns, 1.4 + 0.8 * rows))
+        image = axes.imshow(table, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+        for i in range(rows):
+            for j in range(columns):
+                value = table.iat[i, j]
+                text = "–" if np.isnan(value) else f"{value:.0f}\nn = {counts.iat[i, j]:.0f}"
+                axes.text(j, i, text, ha="center", va="center", fontsize=9,
+                          color="black" if np.isnan(value) or value > 50 else "white")  # fmt: skip
+        axes.set_xticks(range(columns), table.columns)
+        axes.set_yticks(range(rows), table.index)
+        axes.set(xlabel="camera of the match", ylabel="camera of the query")
+        axes.grid(False)
+        axes.set_title(title, fontsize=10)
+        figure.colorbar(image, label="mAP (%); n: queries")
+    return figure
+
+
+def cost_figure(
+    length: pd.DataFrame, occlusion: pd.DataFrame | None = None, *, title: str
+) -> Figure:
+    """Draw what length and, where it is known, occlusion cost, from `by_bins` tables."""
+    with plt.rc_context(STYLE):
+        count = 1 if occlusion is None else 2
+        figure, grid = plt.subplots(
+            1, count, figsize=(5.4 * count, 3.9), squeeze=False, sharey=True
+        )
+        _bins(grid[0, 0], length, _names(length["left"], length["right"]))
+        grid[0, 0].set(xlabel="frames in the query", ylabel="average precision (%)")
+        if occlusion is not None:
+            names = _names(100 * occlusion["left"], 100 * occlusion["right"])
+            _bins(grid[0, 1], occlusion, names)
+            grid[0, 1].set(xlabel="share of the person that is hidden, mean over the frames (%)")
+        grid[0, 0].set_ylim(0, 112)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def _names(left: pd.Series, right: pd.Series) -> list[str]:
+    """Name bins that hold left < x <= right."""
+    middle = [f"> {a:g} to {b:g}" for a, b in zip(left[1:-1], right[1:-1], strict=True)]
+    return [f"≤ {right.iloc[0]:g}", *middle, f"> {left.iloc[-1]:g}"][: len(left)]
+
+
+def _bins(axes: Axes, bins: pd.DataFrame, names: list[str]) -> None:
+    """Draw the mean of each bin with its 95 % interval and the number of queries."""
+    places = np.arange(len(bins))
+    means = 100 * bins["mean"]
+    errors = [means - 100 * bins["low"], 100 * bins["high"] - means]
+    axes.errorbar(places, means, yerr=errors, fmt="o", color=BLUE, capsize=4, ms=7)
+    for place, queries in zip(places, bins["queries"], strict=True):
+        axes.text(place, 109, f"n = {queries}", ha="center", va="top", fontsize=9, color=GREY)
+    axes.set_xticks(places, names)
+    axes.set_xlim(-0.5, len(bins) - 0.5)
+    axes.grid(axis="x", visible=False)

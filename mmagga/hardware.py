@@ -1,0 +1,132 @@
+"""How the device computes: precision, determinism, and memory against time."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmagga.config import HardwareConfig
+from mmagga.errors import MmaggaError
+from mmagga.model import Attention, Output
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto" into cuda where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def precision(hardware: HardwareConfig, device: torch.device) -> str:
+    """Turn "auto" into bf16 on a GPU that has it, and into float32 elsewhere."""
+    if hardware.precision != "auto":
+        return hardware.precision
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return "bf16" if fast else "float32"
+
+
+def autocast(hardware: HardwareConfig, device: torch.device) -> AbstractContextManager:
+    """Compute the backbone in the precision that was chosen; head and losses stay in float32."""
+    enabled = precision(hardware, device) == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Choose channels_last on GPUs alone.
+
+    On CPUs it was no faster, and BatchNorm sums in it with far larger rounding errors.
+    """
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+@contextmanager
+def settings(hardware: HardwareConfig, device: torch.device) -> Iterator[None]:
+    """Set torch's global switches for a run, and put them back."""
+    if device.type != "cuda":
+        yield
+        return
+    if hardware.deterministic:
+        # cuBLAS reads it when it starts; without it, it refuses to be deterministic.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    strict = torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark = not hardware.deterministic
+    cudnn.allow_tf32 = matmul.allow_tf32 = hardware.tf32
+    torch.use_deterministic_algorithms(hardware.deterministic)
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        torch.use_deterministic_algorithms(strict)
+
+
+def prepare(model: nn.Module, hardware: HardwareConfig) -> None:
+    """Set the model up as the configuration says; its parameters and their names stay.
+
+    Raises MmaggaError for options that do not go together.
+    """
+    if hardware.compile and (hardware.recompute or hardware.chunk or hardware.sync_batchnorm):
+        raise MmaggaError(
+            "hardware.compile does not go with recompute, chunk or sync_batchnorm: choose"
+        )
+    if hardware.compile:
+        model.backbone.compile()
+    if hardware.recompute:
+        for name, layer in model.backbone.named_children():
+            if name.startswith("layer"):
+                layer.forward = partial(_recomputed, type(layer).forward, layer)
+
+
+def forward(model: nn.Module, clips: Tensor, chunk: int) -> Output:
+    """Run clips (B, T, 3, H, W) through the network, at most `chunk` at once where it is not 0.
+
+    In chunks only the outputs are kept, and a chunk is computed again in the backward pass.
+    """
+    if not chunk or len(clips) <= chunk:
+        return model(clips)
+    outputs = [_recomputed(type(model).__call__, model, part) for part in clips.split(chunk)]
+    branches = zip(*(output.logits for output in outputs))
+    parts = {
+        name: torch.cat([output.attention.parts[name] for output in outputs])
+        for name in outputs[0].attention.parts
+    }
+    return Output(
+        torch.cat([output.embedding for output in outputs]),
+        torch.cat([output.feature for output in outputs]),
+        tuple(torch.cat(branch) for branch in branches),
+        Attention(torch.cat([output.attention.frames for output in outputs]), parts),
+    )
+
+
+def _recomputed(function: Callable, module: nn.Module, x: Tensor) -> Any:
+    """Call `function(module, x)` and keep nothing but x; random draws and statistics stay."""
+    if not torch.is_grad_enabled():
+        return function(module, x)
+    contexts = partial(_contexts, module)
+    return checkpoint(function, module, x, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _unobserved(module)
+
+
+@contextmanager
+def _unobserved(module: nn.Module) -> Iterator[None]:
+    """While entered, BatchNorm uses a batch's statistics without counting them a second time."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked -= 1
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
