@@ -1,13 +1,18 @@
-"""Evaluation at MARS size against a plain NumPy loop over the queries, in one run.
+"""Evaluation at MARS size against plain NumPy loops over the queries, alternating in one run.
 
     python benchmarks/retrieval.py
+    python benchmarks/retrieval.py --scaling
 
-Prints our time (best of 3), our peak memory, the loop's time (from its first queries), the ratio,
-and the largest difference of AP and INP between the two.
+Each round times our evaluation, a bare float32 and a bare float64 matrix product of all queries
+with all they search (the least that any exact distance costs), and the first queries of two loops.
+Printed are the best of the rounds, ratios to ours, the largest difference of AP and INP, and our
+peak memory. `--scaling` evaluates galleries of a thousand to a million rows instead.
 """
 
 import argparse
+import math
 import resource
+import tempfile
 import time
 
 import numpy as np
@@ -38,37 +43,88 @@ def plain_loop(query: tuple, gallery: tuple, product: bool) -> np.ndarray:
     return np.array(rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--queries", type=int, default=1980)
-    parser.add_argument("--gallery", type=int, default=9330)
-    parser.add_argument("--dim", type=int, default=4096)
-    parser.add_argument("--loop", type=int, default=100, help="queries the plain loop is timed on")
-    args = parser.parse_args()
-
+def compare(args: argparse.Namespace) -> None:
+    """Time ours, the products and the loops."""
     g = np.random.default_rng(0)
     query = made(args.queries, args.dim, 626, g)
     query[1][query[1] == 0] = 1
     gallery = made(args.gallery, args.dim, 626, g)
     sides = [Embeddings(*map(torch.from_numpy, side)) for side in (query, gallery)]
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        scores = evaluate(*sides, PROTOCOLS["mars"])
-        times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{scores}\nours {min(times):.2f} s (runs {times}), peak {peak:.2f} GB")
+    data = peak()
+    scores = evaluate(*sides, PROTOCOLS["mars"])
+    print(f"{scores}\npeak memory {peak():.2f} GB, {data:.2f} of it before the evaluation began")
 
-    some = tuple(part[: args.loop] for part in query)
     searched = tuple(np.concatenate(pair) for pair in zip(gallery, query))
-    ours = scores.per_query[["average_precision", "inp"]].to_numpy()[: args.loop]
-    for product in (True, False):
-        start = time.perf_counter()
-        theirs = plain_loop(some, searched, product)
-        loop = (time.perf_counter() - start) * args.queries / args.loop
-        name = "matrix-vector" if product else "subtraction"
-        print(f"{name} loop {loop:.0f} s: {loop / min(times):.0f} times ours,", end=" ")
-        print(f"largest difference {np.abs(theirs - ours).max():.1e}")
+    first, few = (tuple(part[:n] for part in query) for n in (args.loop, args.loop // 4))
+    work = {
+        "ours": lambda: evaluate(*sides, PROTOCOLS["mars"]),
+        "float32 product": lambda: product(query[0], searched[0], torch.float32),
+        "float64 product": lambda: product(query[0], searched[0], torch.float64),
+        "matrix-vector loop": lambda: plain_loop(first, searched, True),
+        "subtraction loop": lambda: plain_loop(few, searched, False),
+    }
+    share = {"matrix-vector loop": len(first[0]), "subtraction loop": len(few[0])}
+    best, found = dict.fromkeys(work, math.inf), {}
+    for _ in range(args.rounds):
+        for name, do in work.items():
+            start = time.perf_counter()
+            found[name] = do()
+            seconds = (time.perf_counter() - start) * args.queries / share.get(name, args.queries)
+            best[name] = min(best[name], seconds)
+    ours = scores.per_query[["average_precision", "inp"]].to_numpy()
+    for name, seconds in best.items():
+        print(f"{name:20}{seconds:8.2f} s {seconds / best['ours']:8.2f} times ours", end="")
+        if name in share:
+            difference = np.abs(found[name] - ours[: share[name]]).max()
+            print(f", largest difference {difference:.1e}", end="")
+        print()
+
+
+def product(a: np.ndarray, b: np.ndarray, dtype: torch.dtype, chunk: int = 1024) -> None:
+    """Multiply, a block at a time, and keep nothing."""
+    left, right = torch.from_numpy(a).to(dtype), torch.from_numpy(b)
+    for start in range(0, len(right), chunk):
+        _ = left @ right[start : start + chunk].to(dtype).T
+
+
+def peak() -> float:
+    """Largest resident memory so far, GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def scaling(queries: int, dim: int) -> None:
+    """Evaluate memory-mapped galleries of growing size."""
+    g = np.random.default_rng(0)
+    query = Embeddings(*map(torch.from_numpy, made(queries, dim, 10**5, g)))
+    print(f"{queries} queries of {dim} numbers")
+    for rows in (10**3, 10**4, 10**5, 10**6):
+        vectors, pids, camids = made(rows, dim, 10**5, g)
+        pids[:queries] = query.pids  # everyone has a match
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(f"{folder}/vectors.npy", vectors)
+            del vectors
+            mapped = np.load(f"{folder}/vectors.npy", mmap_mode="r")
+            gallery = Embeddings(mapped, torch.from_numpy(pids), torch.from_numpy(camids))
+            start = time.perf_counter()
+            evaluate(query, gallery, PROTOCOLS["query_gallery"])
+            seconds = time.perf_counter() - start
+        print(f"gallery {rows:9,}{seconds:8.2f} s{1e9 * seconds / queries / rows:8.1f} ns a pair, "
+              f"peak {peak():.2f} GB", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=int, default=1980)
+    parser.add_argument("--gallery", type=int, default=9330)
+    parser.add_argument("--dim", type=int, default=4096)
+    parser.add_argument("--loop", type=int, default=100, help="queries a loop is timed on")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scaling", action="store_true", help="grow the gallery, dim 64")
+    args = parser.parse_args()
+    if args.scaling:
+        scaling(min(args.queries, 500), 64)
+    else:
+        compare(args)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def evaluate(
     config = dataclasses.replace(config, device=device, root=root or config.root)
     tracklets = _load(config.dataset, config.root, config.split)
     scores = score(Run(run).load_model(resolve_device(device), partial), tracklets, config)
-    scores.per_query.to_csv(run / "queries.csv", index=False)
+    Run(run).save_queries(scores.per_query)
     print(f"{scores}\none row a query: {run / 'queries.csv'}")
 
 
@@ -89,6 +89,43 @@ def ledger(
     out = out or run / "ledger.csv"
     write_text(out, table.to_csv(index=False))
     print(f"{show(table)}\nwhat each changes, and who uses it: {out}")
+
+
+def attention(
+    run: Path,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    clips: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Measure whether a run's attention avoids occluders, and whether that matters.
+
+    Args:
+        run: Run folder.
+        root: Data folder, if it is another than in training.
+        dataset: Its data set, likewise.
+        out: Folder for the tables and figures; by default the run's own attention/.
+        clips: Queries to show; all by default.
+        device: cpu, cuda or auto.
+    """
+    from mmagga.attention.faithfulness import battery, untrained_like
+    from mmagga.attention.report import write
+    from mmagga.attention.verdict import verdicts
+    from mmagga.runs import Run
+    from mmagga.training import resolve_device
+
+    config = Run(run).config
+    dataset, root = dataset or config.dataset, root or config.root
+    config = dataclasses.replace(config, dataset=dataset, root=root)
+    if config.model.name == "baseline":
+        raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
+    model = Run(run).load_model(resolve_device(device))
+    tracklets = _load(dataset, root, config.split)
+    found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
+    for path in write(found, out or run / "attention", run.name):
+        print(path)
+    print(verdicts(found.table).to_string(index=False))
 
 
 def replay(run: Path) -> None:
@@ -301,6 +338,7 @@ VERBS: dict[str, Callable] = {
     "render": render,
     "train": train,
     "evaluate": evaluate,
+    "attention": attention,
     "ledger": ledger,
     "ablate": ablate,
     "tables": tables,

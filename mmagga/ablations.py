@@ -26,7 +26,6 @@ from mmagga.data import load_tracklets
 from mmagga.data.index import checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.evaluation import score
-from mmagga.files import write_text
 from mmagga.grids import Grid, changed
 from mmagga.model.build import build_model
 from mmagga.progress import progress
@@ -201,7 +200,7 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
             f"on {config.root} it has {scores.mAP:.1%} on {scores.queries}. The run is of another "
             "data set: give its --root, or another --runs for this one"
         )
-    write_text(cell.queries, scores.per_query.to_csv(index=False))
+    cell.run.save_queries(scores.per_query)
 
 
 def cost(config: Config) -> tuple[int, float]:

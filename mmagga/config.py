@@ -215,7 +215,7 @@ def from_dict(values: dict[str, Any]) -> Config:
     )
     values["augment"] = AugmentConfig(**values["augment"])
     values["loss"] = LossConfig(**values["loss"])
-    values["hardware"] = HardwareConfig(**values["hardware"])
+    values["hardware"] = HardwareConfig(**values.get("hardware", {}))  # older runs lack it
     values["stages"] = tuple(StageConfig(**stage) for stage in values["stages"])
     values["milestones"] = tuple(values["milestones"])
     return Config(**values)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
 from mmagga.distributed import collect, world
-from mmagga.hardware import autocast, resolve_device
+from mmagga.hardware import autocast, for_embedding, resolve_device
 from mmagga.retrieval import Embeddings, Protocol, Scores, embed, evaluate
 
 
@@ -29,7 +29,7 @@ def embed_split(
     if len(mine) or here.size == 1:
         with autocast(config.hardware, device):
             vectors = embed(
-                model,
+                for_embedding(model, config.hardware, device),
                 tracklets.subset(mine),
                 frames=config.frames,
                 size=(config.height, config.width),

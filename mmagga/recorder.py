@@ -19,7 +19,7 @@ from mmagga.distributed import World
 from mmagga.errors import MmaggaError
 from mmagga.hardware import precision, resolve_device
 from mmagga.progress import progress
-from mmagga.retrieval import Protocol
+from mmagga.retrieval import Protocol, Scores
 from mmagga.runs import Run
 from mmagga.schedule import stage_of, total_epochs
 from mmagga.state import State
@@ -86,7 +86,7 @@ class Recorder:
                 self.board.add_scalar(f"train/{name}", value, step)
         self._look(_WATCH_EVERY)
 
-    def epoch(self, metrics: dict[str, Any] | None) -> None:
+    def epoch(self, scores: Scores | None) -> None:
         """Log the epoch's speed and mean losses, and its evaluation if there was one."""
         if not self.here.first:
             return
@@ -98,9 +98,10 @@ class Recorder:
         record: dict[str, Any] = self.where | {
             name: float(np.mean([log[name] for log in self.logs])) for name in self.logs[0]
         }
-        if metrics is not None:
+        if scores is not None:
+            record["metrics"] = metrics = scores.summary()
+            self.run.save_queries(scores.per_query)
             self.run.save_metrics(self.where | metrics)
-            record["metrics"] = metrics
             if self.board:
                 for name in ("mAP", "rank-1", "mINP"):
                     self.board.add_scalar(f"test/{name}", metrics[name], self.where["step"])

@@ -3,7 +3,8 @@
 config.json        what the run computes             environment.json   with which versions
 steps.jsonl        losses, one line a step           timing.jsonl       speed, never compared
 epochs.jsonl       one line an epoch, with the       metrics.json       the last evaluation
-                   metrics where it was evaluated    checkpoints/       see `mmagga.checkpoint`
+                   metrics where it was evaluated    queries.csv        and what each query found
+matrices.jsonl     MMA, at the end of each stage     checkpoints/       see `mmagga.checkpoint`
 """
 
 import json
@@ -20,7 +21,7 @@ from torch import nn
 from mmagga import __version__, checkpoint
 from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
-from mmagga.files import append_line, commit, write_json
+from mmagga.files import append_line, commit, write_json, write_text
 from mmagga.model.build import build_model
 
 RUNS = Path("runs")
@@ -114,6 +115,10 @@ class Run:
         """What made the run stop last, by its own fault; empty if nothing did."""
         path = self.folder / "failure.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def save_queries(self, per_query: pd.DataFrame) -> None:
+        """Write one row a query of the last evaluation: queries.csv."""
+        write_text(self.folder / "queries.csv", per_query.to_csv(index=False))
 
     def save_failure(self, record: dict[str, Any]) -> None:
         """Write which batch made the run stop; `mmagga replay` computes it again."""

@@ -10,7 +10,7 @@ from mmagga.config import Config, StageConfig
 from mmagga.data.clips import training_labels
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
-from mmagga.hardware import memory_format, resolve_device
+from mmagga.hardware import resolve_device
 from mmagga.losses import CenterLoss
 from mmagga.model.build import build_model
 from mmagga.randomness import seed_torch
@@ -49,7 +49,7 @@ def initial_state(config: Config, num_ids: int, device: torch.device) -> State:
     seed_torch(config.seed, "weights")
     model = build_model(config, num_ids)
     centers = CenterLoss(num_ids, model.head.bnneck.num_features)
-    model = model.to(device, memory_format=memory_format(device))
+    model = model.to(device)
     centers = centers.to(device)
     optimizer = make_optimizer(model, config.stages[0], config)
     center_optimizer = torch.optim.SGD(centers.parameters(), lr=config.loss.center_lr)

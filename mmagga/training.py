@@ -42,6 +42,7 @@ from mmagga.losses import (
 )
 from mmagga.randomness import seed_torch
 from mmagga.recorder import Recorder
+from mmagga.retrieval import Scores
 from mmagga.runs import Run
 from mmagga.schedule import learning_rates, stage_of, total_epochs
 from mmagga.state import State, initial_model, initial_state, make_optimizer, set_trainable
@@ -212,7 +213,7 @@ def _train(
             if end_of_stage:
                 recorder.matrices(state.model)
             if end_of_epoch:
-                recorder.epoch(_metrics(state, config, tracklets, batch.epoch + 1, recorder.bar))
+                recorder.epoch(_scores(state, config, tracklets, batch.epoch + 1, recorder.bar))
             stopping = any_of(stop.requested)
             if end_of_stage or stopping or recorder.overdue:
                 recorder.save(state, facts)
@@ -270,15 +271,15 @@ def augmented(
     return apply(batch.clips.to(device, non_blocking=True), draws, config.augment.pad)
 
 
-def _metrics(
+def _scores(
     state: State, config: Config, tracklets: Tracklets, epoch: int, bar: bool
-) -> dict[str, Any] | None:
+) -> Scores | None:
     """Evaluate where it is due."""
     last = epoch == total_epochs(config)
     if not last and not (config.eval_every and epoch % config.eval_every == 0):
         return None
     share_statistics(state.model)
-    return score(state.model, tracklets, config, bar).summary()
+    return score(state.model, tracklets, config, bar)
 
 
 def _too_large(state: State, clips: Tensor, labels: Tensor, config: Config) -> str:

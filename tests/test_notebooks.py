@@ -11,8 +11,11 @@ NAMES = [path.stem for path in NOTEBOOKS]
 FIGURES = {
     "1_data": {"data_statistics.png", "contact_sheet.png", "masks.png", "batch.png"},
     "2_train": {"learning_curves.png", "mma_matrices.png"},
-    "3_evaluate": {"cmc.png", "rank_lists.png"},
-}
+    "3_evaluate": {
+        "cmc.png", "rank_lists.png", "distances.png", "cameras.png", "length_and_occlusion.png",
+    },
+    "4_ablations": {"ablation.png", "ablation_study.png"},
+}  # fmt: skip
 SMALL = {"frames": 2, "ids_per_batch": 2, "clips_per_id": 2, "workers": 0}
 
 

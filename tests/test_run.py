@@ -52,7 +52,8 @@ def finished(config, tmp_path_factory):
 def contents(run, metrics=True):
     """Everything that must be equal: weights, optimisers, centres, logs, metrics."""
     state = run.load_state()
-    files = ("steps.jsonl", "epochs.jsonl", "matrices.jsonl", *["metrics.json"] * metrics)
+    results = ("metrics.json", "queries.csv") if metrics else ()
+    files = ("steps.jsonl", "epochs.jsonl", "matrices.jsonl", *results)
     return state, {name: (run.folder / name).read_bytes() for name in files}
 
 

@@ -1,6 +1,7 @@
 """Every picture of the kit: arrays and tables in, a figure out; nothing is computed here."""
 
 from mmagga.figures.ablations import ablation_figure
+from mmagga.figures.battery import forest_figure, robustness_figure
 from mmagga.figures.data import batch_sheet, dataset_figure, describe, mask_sheet, tracklet_sheet
 from mmagga.figures.evaluation import (
     camera_figure,
@@ -8,7 +9,7 @@ from mmagga.figures.evaluation import (
     cost_figure,
     distance_figure,
 )
-from mmagga.figures.retrieval import cmc_figure, rank_sheet, searched_tracklets
+from mmagga.figures.retrieval import rank_sheet, searched_tracklets
 from mmagga.figures.style import save, spread, strip
 from mmagga.figures.training import learning_curves, matrices_figure
 
@@ -17,15 +18,16 @@ __all__ = [
     "batch_sheet",
     "camera_figure",
     "cmc_band_figure",
-    "cmc_figure",
     "cost_figure",
     "dataset_figure",
     "describe",
     "distance_figure",
+    "forest_figure",
     "learning_curves",
     "mask_sheet",
     "matrices_figure",
     "rank_sheet",
+    "robustness_figure",
     "save",
     "searched_tracklets",
     "spread",

@@ -4,29 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets
-from mmagga.figures.style import COLOURS, STYLE, mark_match, show_picture
-
-
-def cmc_figure(curves: Mapping[str, np.ndarray], *, title: str, ranks: int = 20) -> Figure:
-    """Draw cumulative matching curves, one for each name; values are shares in [0, 1]."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 4.8))
-        for (name, cmc), colour, mark in zip(curves.items(), COLOURS, "os^Dv", strict=False):
-            shown = cmc[:ranks]
-            label = f"{name}: rank-1 {shown[0]:.1%}"
-            axes.plot(np.arange(1, len(shown) + 1), 100 * shown, color=colour, marker=mark, ms=4,
-                      label=label)  # fmt: skip
-        axes.set(xlabel="rank", ylabel="queries matched by this rank (%)", ylim=(0, 102))
-        axes.set_xticks([1, 5, 10, 15, 20][: 1 + ranks // 5])
-        axes.set_title(title)
-        figure.legend(loc="outside lower center", ncols=1)
-    return figure
+from mmagga.figures.style import STYLE, mark_match, show_picture
 
 
 def rank_sheet(
