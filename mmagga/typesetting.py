@@ -28,7 +28,7 @@ _MARKDOWN = {"first": "**{}**", "second": "<ins>{}</ins>", "third": "*{}*", "bol
 
 _SYMBOLS = {
     "±": r"$\pm$", "−": "$-$", "–": "--", "Δ": r"$\Delta$", "✓": r"$\checkmark$", "τ": r"$\tau$",
-    "×": r"$\times$",
+    "×": r"$\times$", "λ": r"$\lambda$",
 }  # fmt: skip
 _LATEX_ESCAPES = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}

@@ -5,11 +5,14 @@ Shape letters: N images, C channels, H W image, h w feature map (h = H/16, w = W
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
 
 from mmagga.errors import CheckpointError
@@ -32,6 +35,10 @@ class NonLocal(nn.Module):
     a new block is the identity.
     """
 
+    lean = False
+    """Where inner is 1, pass over channels_last maps twice instead of some twenty times; the
+    result differs by rounding. Not for a BatchNorm that several processes share."""
+
     def __init__(self, channels: int, inner: int):
         super().__init__()
         self.theta = nn.Conv2d(channels, inner, 1)
@@ -47,6 +54,8 @@ class NonLocal(nn.Module):
         There is no softmax between θᵀφ and g, so (θᵀφ)g = θᵀ(φgᵀ): the summary is inner x inner
         and the hw x hw matrix is never built.
         """
+        if self.lean and self.theta.out_channels == 1:
+            return self._lean(maps)
         h, w = maps.shape[2:]
         theta = self.theta(maps).flatten(2).transpose(1, 2)  # (N, hw, inner)
         phi = self.phi(maps).flatten(2)  # (N, inner, hw)
@@ -54,6 +63,42 @@ class NonLocal(nn.Module):
         read = theta @ (phi @ g / (h * w))  # (N, hw, inner)
         read = read.transpose(1, 2).unflatten(2, (h, w))  # (N, inner, h, w)
         return maps + self.norm(self.back(read))
+
+    def _lean(self, maps: Tensor) -> Tensor:
+        """Do the same for inner 1, with positions as rows of one matrix."""
+        rows = maps.permute(0, 2, 3, 1)  # (N, h, w, C)
+        three = (self.theta, self.phi, self.g)
+        weight = torch.cat([conv.weight.flatten(1) for conv in three])  # (3, C)
+        bias = torch.cat([conv.bias for conv in three])
+        theta, phi, g = F.linear(rows, weight, bias).float().unbind(3)  # (N, h, w) each
+        read = theta * (phi * g).mean((1, 2), keepdim=True)
+        read, scale, shift = self._normalised(read)
+        basis = torch.stack([read, torch.ones_like(read)], 3).flatten(0, 2)  # (N·h·w, 2)
+        change = torch.stack([scale, shift])  # (2, C)
+        rows_after = torch.addmm(
+            rows.flatten(0, 2), basis.to(maps.dtype), change.to(maps.dtype)
+        )  # the sum is made inside the product
+        return rows_after.view(rows.shape).permute(0, 3, 1, 2)
+
+    def _normalised(self, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give read (N, h, w), scale and shift (C,) so that norm(back(read)) is read·scale + shift.
+
+        Channel c of back(read) is weight_c·read + bias_c: its mean and variance follow from those
+        of `read`, and no map of C channels is needed.
+        """
+        norm, weight, bias = self.norm, self.back.weight.flatten().float(), self.back.bias.float()
+        if not self.training:
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            return read, scale * weight, norm.bias + scale * (bias - norm.running_mean)
+        variance, mean = torch.var_mean(read, correction=0)
+        with torch.no_grad():
+            count = read.numel()
+            norm.num_batches_tracked += 1
+            norm.running_mean.lerp_(weight * mean + bias, norm.momentum)
+            unbiased = weight.square() * variance * count / (count - 1)
+            norm.running_var.lerp_(unbiased, norm.momentum)
+        scale = norm.weight * weight * (weight.square() * variance + norm.eps).rsqrt()
+        return read - mean, scale, norm.bias
 
 
 class Backbone(nn.Module):
@@ -111,6 +156,18 @@ class Backbone(nn.Module):
 def map_size(height: int, width: int) -> tuple[int, int]:
     """Size (h, w) of the feature map of an image of height x width pixels."""
     return -(-height // STRIDE), -(-width // STRIDE)  # each of four halvings rounds up
+
+
+def fold_batchnorm(module: nn.Module) -> None:
+    """Multiply each BatchNorm of a ResNet into the convolution before it: for evaluation alone."""
+    for parent in list(module.modules()):
+        if isinstance(parent, NonLocal):  # it does so by itself
+            continue
+        # In torchvision's blocks a BatchNorm is declared right after the convolution it follows.
+        for (name, conv), (after, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, after, nn.Identity())
 
 
 def _unstride(block: nn.Module) -> None:

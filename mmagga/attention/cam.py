@@ -1,0 +1,207 @@
+"""Two ways to ask without attention: Grad-CAM on a similarity, and covering the image by block.
+
+Shape letters: B clips, T frames, H W image, C channels, h w feature map, D embedding.
+"""
+
+import copy
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmagga.attention.maps import look_at_maps, look_at_tokens, require_attention
+from mmagga.model.head import Head, Tokens
+from mmagga.model.mmagga import ClipModel
+from mmagga.progress import progress as progress_bar
+
+
+def similarity_cam(
+    model: ClipModel,
+    clips: Tensor,
+    target_vector: Tensor,
+    method: Literal["gradcam", "hirescam"] = "gradcam",
+) -> Tensor:
+    """Compute Grad-CAM (1610.02391) or HiResCAM (2011.08891) of a similarity: (B, T, h, w).
+
+    The layer is the last of the backbone, the score ⟨embedding / |embedding|, target⟩. Negative
+    values are cut off, as both methods do, and nothing else is scaled: frames and clips keep their
+    importance and may be compared. HiResCAM's values sum, before the cut, to the derivative of the
+    score by a common factor on all feature maps; Grad-CAM's have no unit.
+
+    The network is left alone: its maps are computed without gradients, and the grad-cam package,
+    which hooks layers, sets modes and fills gradients, works on a copy of the head.
+
+    Args:
+        model: in evaluation mode; its parameters may be frozen.
+        clips: (B, T, 3, H, W), normalised.
+        target_vector: (D,) or (B, D): a unit vector, or the right person's minus the hardest
+            other's.
+        method: "gradcam" weighs a channel by its mean gradient over the clip, "hirescam" multiplies
+            each position by its own gradient.
+
+    Raises:
+        ValueError: an unknown method, no attention, or training mode.
+    """
+    from pytorch_grad_cam import GradCAM, HiResCAM
+
+    methods = {"gradcam": GradCAM, "hirescam": HiResCAM}
+    if method not in methods:
+        raise ValueError(f"method is one of {', '.join(methods)}, not {method!r}")
+    require_attention(model)
+    with torch.inference_mode():
+        maps = model.maps(clips)  # (B, T, C, h, w)
+    with torch.inference_mode(False), torch.enable_grad():
+        score = _Score(model.head, target_vector.clone())
+        video = maps.to(target_vector.dtype, copy=True).transpose(1, 2).requires_grad_()
+        cam = methods[method](score, [score.layer])
+        cam(video, targets=[lambda similarity: similarity] * len(maps))
+    # What the call returns is stretched to [0, 1] clip by clip; this is what it stretches.
+    kept = cam.activations_and_grads
+    activations, gradients = kept.activations[0].numpy(), kept.gradients[0].numpy()
+    values = cam.get_cam_image(video, score.layer, None, activations, gradients, eigen_smooth=False)
+    return torch.from_numpy(np.maximum(values, 0)).to(clips.device)  # (B, T, h, w)
+
+
+class _Score(nn.Module):
+    """Feature maps as a video (B, C, T, h, w) to similarities (B,).
+
+    In this shape the grad-cam package sees one picture with time as a dimension; with frames as a
+    batch it would scale each to the same maximum.
+    """
+
+    def __init__(self, head: Head, target: Tensor):
+        super().__init__()
+        self.layer = nn.Identity()
+        self.head = copy.deepcopy(head).requires_grad_(False)
+        self.target = target
+
+    def forward(self, video: Tensor) -> Tensor:
+        embedding = self.head(self.layer(video).transpose(1, 2)).embedding
+        return (F.normalize(embedding) * self.target).sum(1)
+
+
+# --- the referee --------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def occlusion_map(
+    model: ClipModel,
+    clips: Tensor,
+    gallery: Tensor,
+    block: int = 32,
+    stride: int | None = None,
+    fill: Literal["mean", "nearest"] = "mean",
+    *,
+    clean: Tensor | None = None,
+    batch: int = 32,
+    progress: bool = False,
+) -> Tensor:
+    """Cover a block of one frame after the other; how much does the similarity drop?
+
+    Signed: above 0 the block spoke for the match, below 0 against it. Like the similarity-based
+    saliency maps of XAITK, which cut off the negative half. Only the covered frame goes through
+    the backbone again: a frame's feature map does not depend on the others.
+
+    Args:
+        model: in evaluation mode.
+        clips: (B, T, 3, H, W), normalised.
+        gallery: (D,) or (B, D) unit vectors, or differences of two.
+        block: side of the square in pixels.
+        stride: pixels from one block to the next; `block` by default.
+        fill: the "mean" colour of ImageNet, or the same block of the "nearest" other frame (the
+            earlier of two), which looks natural in a video.
+        clean: (B, T) bool, the frames that "nearest" may take from; all by default.
+        batch: frames in the backbone at once.
+        progress: show a bar.
+
+    Returns:
+        (B, T, rows, columns): similarity of the whole clip minus that of the covered one.
+
+    Raises:
+        ValueError: blocks do not fit the image, an unknown fill, no frame to take from, no
+            attention, or training mode.
+    """
+    require_attention(model)
+    corners, grid = _corners(tuple(clips.shape[-2:]), block, stride or block)
+    fills = _fills(clips, fill, clean)
+    gallery = gallery.expand(len(clips), -1)
+    drops = clips.new_empty(*clips.shape[:2], len(corners))
+    bar = progress_bar(enabled=progress, total=drops.numel(), unit="block", desc="occlusion")
+    with bar:
+        for i in range(len(clips)):
+            whole = look_at_maps(model.head, model.maps(clips[i : i + 1]))
+            before = F.normalize(whole.embedding) @ gallery[i]
+            for t in range(clips.shape[1]):
+                for start in range(0, len(corners), batch):
+                    some = corners[start : start + batch]
+                    frames = _cover(clips[i, t], fills[i, t], some, block)
+                    tokens = _replace_frame(whole.tokens, t, _frame_tokens(model, frames))
+                    embedding = look_at_tokens(model.head, tokens).embedding
+                    after = F.normalize(embedding) @ gallery[i]
+                    drops[i, t, start : start + len(some)] = before - after
+                    bar.update(len(some))
+    return drops.unflatten(2, grid)
+
+
+def _corners(
+    size: tuple[int, int], block: int, stride: int
+) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Give the upper left corners of all blocks, row by row, and how many rows and columns."""
+    if any(side < block or (side - block) % stride for side in size):
+        raise ValueError(
+            f"blocks of {block} pixels every {stride} do not fill an image of {size[0]}x{size[1]}: "
+            "choose a block and a stride that divide both sides"
+        )
+    tops, lefts = (range(0, side - block + 1, stride) for side in size)
+    return [(top, left) for top in tops for left in lefts], (len(tops), len(lefts))
+
+
+def _fills(clips: Tensor, fill: str, clean: Tensor | None) -> Tensor:
+    """Give for each frame what its covered blocks are filled with: (B, T, 3, H, W)."""
+    if fill == "mean":
+        return torch.zeros_like(clips)  # normalised, the mean colour is 0
+    if fill != "nearest":
+        raise ValueError(f'fill is "mean" or "nearest", not {fill!r}')
+    frames = clips.shape[1]
+    clean = torch.ones(clips.shape[:2]) if clean is None else clean
+    time = torch.arange(frames)
+    distance = (time[:, None] - time).abs().float()  # (T, T)
+    other = clean.cpu().bool()[:, None] & ~torch.eye(frames, dtype=torch.bool)  # (B, T, T)
+    if not other.any(2).all():
+        raise ValueError('a frame has no other clean frame to take from: use fill="mean"')
+    source = distance.masked_fill(~other, torch.inf).argmin(2)  # (B, T); of two, the earlier
+    return clips[torch.arange(len(clips))[:, None], source]
+
+
+def _cover(frame: Tensor, fill: Tensor, corners: list[tuple[int, int]], block: int) -> Tensor:
+    """Copy a frame (3, H, W) once for each corner and fill the block there: (n, 3, H, W)."""
+    frames = frame.repeat(len(corners), 1, 1, 1)
+    for covered, (top, left) in zip(frames, corners, strict=True):
+        where = ..., slice(top, top + block), slice(left, left + block)
+        covered[where] = fill[where]
+    return frames
+
+
+def _frame_tokens(model: ClipModel, frames: Tensor) -> Tokens:
+    """Compute the tokens of n single frames (n, 3, H, W): (n, D) and (n, P, D) each."""
+    n, clip = len(frames), model.head.frames
+    maps = model.maps(frames.unsqueeze(0))[0]  # (n, C, h, w)
+    # The head reads clips of T frames, but its tokens are a frame's own: any T will do.
+    maps = torch.cat([maps, maps[:1].expand(-n % clip, -1, -1, -1)])
+    tokens = model.head.tokens(maps.unflatten(0, (-1, clip)))
+    parts = {name: x.flatten(0, 1)[:n] for name, x in tokens.parts.items()}
+    return Tokens(tokens.frames.flatten(0, 1)[:n], parts)
+
+
+def _replace_frame(tokens: Tokens, t: int, frame: Tokens) -> Tokens:
+    """Copy one clip's tokens n times, with those of frame t replaced by n others."""
+
+    def replaced(whole: Tensor, new: Tensor) -> Tensor:
+        whole = whole.repeat(len(new), *[1] * (whole.ndim - 1))
+        whole[:, t] = new
+        return whole
+
+    parts = {name: replaced(x, frame.parts[name]) for name, x in tokens.parts.items()}
+    return Tokens(replaced(tokens.frames, frame.frames), parts)

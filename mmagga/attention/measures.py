@@ -1,0 +1,120 @@
+"""What can be read off weights and masks: one number a clip, NaN where a clip cannot say.
+
+Weights `a` and shares `o`, `v` (of each token's cells that an occluder, the visible person, covers)
+are (B, N) with all tokens of a clip in one row, each row of weights summing to 1. Source of the
+formulas: ours after Arras (energy), Fawcett (AUROC) and Serrano and Smith (erasure).
+"""
+
+import numpy as np
+
+from mmagga.attention.swaps import OCCLUDED
+
+CLEAN = 0.1
+"""Share up to which a token counts as clean: learned MMA matrices leak a little of every cell."""
+
+
+def groups(shares: np.ndarray, *, frames: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Tell occluded from clean tokens (B, N); those in between are neither.
+
+    A whole frame is rarely half covered, so with `frames` all that is not clean is occluded.
+    """
+    clean = shares < CLEAN
+    return (~clean if frames else shares >= OCCLUDED), clean
+
+
+def did(
+    before: np.ndarray, after: np.ndarray, occluded: np.ndarray, clean: np.ndarray
+) -> np.ndarray:
+    """Measure the answer to an occluder in nats: (B,), A1.
+
+    The change of log attention on the occluded tokens less that on the clean tokens of the same
+    clip (difference in differences). Negative: the occluder lost weight. A position that is always
+    attended cancels out.
+    """
+    tiny = np.finfo(np.float32).tiny
+    change = np.log(np.maximum(after, tiny)) - np.log(np.maximum(before, tiny))
+    return _mean(change, occluded) - _mean(change, clean)
+
+
+def corruption_removed(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Give the share of the occluder's uniform mass that the weights took off: (B,), A2."""
+    mean = shares.mean(1)
+    return 1 - _divide((weights * shares).sum(1), mean)
+
+
+def attainment(weights: np.ndarray, visible: np.ndarray, ratio: float) -> np.ndarray:
+    """Give (E - E_uniform) / (E_best - E_uniform), E = Σ a v on the visible body: (B,), A3."""
+    uniform = visible.mean(1)
+    best = best_mass(visible, ratio)
+    return _divide((weights * visible).sum(1) - uniform, best - uniform)
+
+
+def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
+    """Give the largest Σ a·values that weights can reach whose largest is `ratio` x the least.
+
+    The best weights are `ratio` on the k tokens of largest value and 1 on the others, for some k.
+    An infinite ratio reaches the largest value. (B, N) -> (B,).
+    """
+    if np.isinf(ratio):
+        return values.max(1)
+    ordered = -np.sort(-values, axis=1)
+    top = np.cumsum(ordered, axis=1)
+    k = np.arange(1, values.shape[1] + 1)
+    return (((ratio - 1) * top + top[:, -1:]) / ((ratio - 1) * k + k[-1])).max(1)
+
+
+def auroc(weights: np.ndarray, occluded: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Give P(a of a clean token > a of an occluded one) within a clip, ties 1/2: (B,), A4."""
+    pairs = clean[:, :, None] & occluded[:, None, :]
+    more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2 + 0.5
+    return _divide((more * pairs).sum((1, 2)), pairs.sum((1, 2)))
+
+
+def order_error(weights: np.ndarray, reordered: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Give the total variation between the frames' weights and those of reordered frames: (B,), A5.
+
+    `reordered` (B, T) are the weights of the clip whose frame t is frame `order[t]` of the other;
+    0 where the order does not matter.
+    """
+    return np.abs(reordered - weights[:, order]).sum(1) / 2
+
+
+def share_on(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Give the share of the positive part of `values` that lies on `shares`: (B,), A9."""
+    positive = np.maximum(values, 0)
+    return _divide((positive * shares).sum(1), positive.sum(1))
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of two rows of numbers, ties averaged: (B,)."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(values, axis=1) for values in (a, b))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    return _divide((a * b).sum(1), np.sqrt((a * a).sum(1) * (b * b).sum(1)))
+
+
+def log_ratio(weights: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Give ln of the mean weight of what `some` covers over that of `others`: (B,), A13."""
+    means = [
+        _divide((weights * shares).sum(1), shares.sum(1), floor=1e-6) for shares in (some, others)
+    ]
+    return np.log(_divide(*means))
+
+
+def mutual_information(joint: np.ndarray) -> float:
+    """Mutual information in nats of a table of masses, such as token x body part, A14."""
+    joint = joint / joint.sum()
+    product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    some = joint > 0
+    return float((joint[some] * np.log(joint[some] / product[some])).sum())
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return _divide((values * where).sum(1), where.sum(1))
+
+
+def _divide(above: np.ndarray, below: np.ndarray, floor: float = 0.0) -> np.ndarray:
+    """Divide, NaN where the divisor is at most `floor` in size."""
+    out = np.full(np.shape(above), np.nan)
+    return np.divide(above, below, out=out, where=np.abs(below) > floor)

@@ -1,0 +1,47 @@
+"""A battery on disk: every figure beside the CSV file that its numbers are in."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from mmagga.attention.faithfulness import Battery
+from mmagga.attention.verdict import verdicts
+from mmagga.figures import forest_figure, robustness_figure, save
+from mmagga.files import write_text
+
+
+def write(found: Battery, folder: Path, name: str) -> list[Path]:
+    """Write battery, verdicts, swaps and curves as CSV, forest plot and curves as PNG.
+
+    `name` says in the figures' titles what was measured: the run and its data.
+    """
+    tables = {
+        "battery": found.table,
+        "verdicts": verdicts(found.table),
+        "swaps": found.swaps,
+        "curves": found.curves,
+    }
+    written = [
+        write_table(table, folder / f"{stem}.csv")
+        for stem, table in tables.items()
+        if len(table.columns)
+    ]
+    shown = f"{name}: {found.clips} clips of {found.persons} persons"
+    written.append(_draw(forest_figure(found.table, title=shown), folder / "battery.png"))
+    if len(found.curves):
+        figure = robustness_figure(found.curves, title=shown)
+        written.append(_draw(figure, folder / "curves.png"))
+    return written
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table with six significant digits, the same bytes on every system."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return path
+
+
+def _draw(figure: plt.Figure, path: Path) -> Path:
+    save(figure, path)
+    plt.close(figure)
+    return path

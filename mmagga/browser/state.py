@@ -1,0 +1,441 @@
+"""What the browser knows about one run: scores, looks and ranks, each computed once.
+
+No widgets and no pictures here. Every test tracklet has a row: first the gallery's, then the
+queries', as `retrieval.rank_list` numbers them.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmagga.attention.cam import occlusion_map, similarity_cam
+from mmagga.attention.maps import (
+    Contribution,
+    Look,
+    look,
+    look_at_tokens,
+    projection,
+    relative_maps,
+    repeats,
+    require_attention,
+    tracklet_contributions,
+)
+from mmagga.attention.occluders import token_shares
+from mmagga.attention.swaps import swapped
+from mmagga.browser.gallery import (
+    BUDGET,
+    GalleryTokens,
+    Shares,
+    join,
+    pick,
+    stored_embeddings,
+    to_cpu,
+    token_bytes,
+)
+from mmagga.browser.render import LOWER, Layout, resize, resize_masks
+from mmagga.checkpoint import latest_record
+from mmagga.data import load_tracklets
+from mmagga.data.augment import normalize
+from mmagga.data.clips import dense_clips
+from mmagga.data.frames import open_frames
+from mmagga.data.index import checked
+from mmagga.data.synthetic import OCCLUDER, read_masks
+from mmagga.data.synthetic.labels import HEAD
+from mmagga.data.tracklets import DISTRACTOR, Tracklets
+from mmagga.errors import ResourceError
+from mmagga.figures import searched_tracklets, spread
+from mmagga.hardware import resolve_device
+from mmagga.model.backbone import map_size
+from mmagga.model.head import Attention
+from mmagga.randomness import generator
+from mmagga.retrieval import Embeddings, Protocol, Scores, evaluate
+from mmagga.runs import Run
+
+
+class Swap(NamedTuple):
+    """Which weights the granularities get instead of the model's own; frames keep theirs."""
+
+    how: str = "gga"
+    """One of `attention.swaps.SWAPS`; "gga" keeps the model's, up to the temperature."""
+    temperature: float = 1.0
+    """Times the model's own; it comes first."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything differs from the model as it is."""
+        return self != Swap()
+
+
+AS_TRAINED = Swap()
+
+
+class Seen(NamedTuple):
+    """One tracklet, all its dense clips looked at; arrays of n clips of T frames."""
+
+    row: int
+    key: Hashable
+    """The row and what was done to it: names these pixels in caches."""
+    positions: np.ndarray
+    """(n, T) which frame of the tracklet."""
+    frames: np.ndarray
+    """(n, T, H, W, 3) uint8."""
+    look: Look
+    """Of the n clips, on the CPU."""
+    repeats: np.ndarray
+    """(n, T) bool: frames that only fill up the last clip."""
+    occluders: np.ndarray | None
+    """(n, T, H, W) bool where masks exist."""
+
+
+class Found(NamedTuple):
+    """A rank list, and where the matches are in it."""
+
+    rows: np.ndarray
+    """(top,) of the tracklets found first."""
+    distances: np.ndarray
+    """(top,) squared Euclidean, 2 - 2·cosine."""
+    matches: np.ndarray
+    """(top,) bool."""
+    hits: np.ndarray
+    """Ranks, from 1, of all matches, ascending."""
+
+    @property
+    def first(self) -> int | None:
+        """Rank of the first match, None where there is none to find."""
+        return int(self.hits[0]) if len(self.hits) else None
+
+    @property
+    def average_precision(self) -> float:
+        """Mean over the matches of (matches so far / rank); NaN without a match."""
+        counts = np.arange(1, len(self.hits) + 1)
+        return float((counts / self.hits).mean()) if len(self.hits) else float("nan")
+
+
+class Cache:
+    """Values by key; the ones not used for longest go when their weights add up to too much."""
+
+    def __init__(self, room: float):
+        self.room, self.used = room, 0.0
+        self.values: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
+
+    def get(
+        self, key: Hashable, make: Callable[[], Any], weigh: Callable[[Any], float] = lambda _: 1
+    ) -> Any:
+        """Give the value of `key`, made now if it is not there."""
+        if key not in self.values:
+            value = make()
+            self.values[key] = value, weigh(value)
+            self.used += self.values[key][1]
+            while self.used > self.room and len(self.values) > 1:
+                _, (_, weight) = self.values.popitem(last=False)
+                self.used -= weight
+        self.values.move_to_end(key)
+        return self.values[key][0]
+
+
+def find(
+    vectors: Tensor, query: Tensor, pids: np.ndarray, camids: np.ndarray, who: tuple[int, int],
+    top: int = 10,
+) -> Found:  # fmt: skip
+    """Rank (N, D) unit vectors by their cosine to `query` (D,), nearest first.
+
+    Tracklets of the query's person *and* camera, `who`, are left out, as in `retrieval.evaluate`;
+    equal distances keep their order. In float32, so that a step of a slider is quick; the scores
+    of the run are `evaluate`'s, which are exact.
+    """
+    pid, camid = who
+    counts = np.flatnonzero((pids != pid) | (camids != camid))
+    distances = (2 - 2 * (vectors @ query)).clamp(min=0).numpy()[counts]
+    order = np.argsort(distances, kind="stable")
+    matches = (pids[counts] == pid) & (pid != DISTRACTOR)
+    hits = np.flatnonzero(matches[order]) + 1
+    first = order[:top]
+    return Found(counts[first], distances[first], matches[first], hits)
+
+
+class State:
+    """One run on the test split of one data set, opened for looking.
+
+    `forwards` counts the clips that went through the network: a step that needs none adds none.
+
+    Args:
+        run: a finished run of an MMA-GGA network, or one that has a checkpoint at least.
+        tracklets: the data set; read from the run's configuration if not given.
+        split: "test", or "train": the training persons as queries and gallery.
+    """
+
+    def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test"):
+        self.run, self.config = run, run.config
+        self.device = resolve_device(self.config.device)
+        self.model = run.load_model(self.device)
+        require_attention(self.model)
+        self.head = copy.deepcopy(self.model.head).cpu()
+        if tracklets is None:
+            found = load_tracklets(self.config.dataset, self.config.root, self.config.split)
+            tracklets = checked(found)
+        self.tracklets = as_test(tracklets) if split == "train" else tracklets
+        query, gallery = self.tracklets.split("query"), self.tracklets.split("gallery")
+        self.protocol = Protocol.for_tracklets(self.tracklets)
+        self.first_query = len(gallery)
+        self.all = searched_tracklets(query, gallery, True)
+        self.searched = len(self.all) if self.protocol.queries_in_gallery else len(gallery)
+        self.size = self.config.height, self.config.width
+        self.map_size = map_size(*self.size)
+        self.frames = open_frames(self.all, self.size, self.config.packed)
+        self.forwards = 0
+        self._looks, self._maps = Cache(512), Cache(256)  # in clips
+        self._strips, self._vectors = Cache(512), Cache(8)
+        self._gallery: GalleryTokens | None = None
+
+    @cached_property
+    def pair_height(self) -> int:
+        """Pixels of the tallest pair view, so that every other is as tall."""
+        sides = (Layout.of(self.config.frames, self.size, rows).total for rows in (2, 5))
+        return max(sides) + LOWER
+
+    # --- the whole set --------------------------------------------------------------------------
+
+    @cached_property
+    def checkpoint(self) -> str:
+        """Hash of the checkpoint's file, as its commit record has it."""
+        return latest_record(self.run.folder / "checkpoints")["sha256"][:12]
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """(N, D) embeddings of all rows, from the run folder where they were computed before."""
+        return stored_embeddings(self.run, self.model, self.all, self.config, self.checkpoint)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The evaluation under the data set's own protocol."""
+        pids, camids = torch.tensor(self.all.pids), torch.tensor(self.all.camids)
+        gallery, query = (
+            Embeddings(self.vectors[rows], pids[rows], camids[rows])
+            for rows in (slice(self.first_query), slice(self.first_query, None))
+        )
+        return evaluate(query, gallery, self.protocol)
+
+    @cached_property
+    def similarity_spread(self) -> float:
+        """Standard deviation of the similarity of two tracklets: the unit of the referee's maps."""
+        some = self.vectors[:1000]
+        above = torch.ones(len(some), len(some)).triu(1).bool()
+        return float((some @ some.T)[above].std())
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the data set says what is occluded."""
+        return (self.all.root / "masks").is_dir()
+
+    @cached_property
+    def occluded(self) -> np.ndarray | None:
+        """(Q,) mean share of the frame that is occluded, of each query; None without masks."""
+        if not self.has_masks:
+            return None
+        rows = range(self.first_query, len(self.all))
+        return np.array([self._masks(row).mean() for row in rows])
+
+    def _masks(self, row: int) -> np.ndarray:
+        """Give where a tracklet's occluders are: (length, H, W) bool."""
+        return read_masks(self.all, row) == OCCLUDER
+
+    def person_mask(self, row: int, position: int) -> np.ndarray | None:
+        """Say where the person is in a frame, (H, W) bool; None without masks."""
+        if not self.has_masks:
+            return None
+        person = (read_masks(self.all, row)[position] >= HEAD)[None]
+        return resize_masks(person, self.size)[0]
+
+    # --- one tracklet ---------------------------------------------------------------------------
+
+    def strip(self, row: int, count: int, height: int) -> np.ndarray:
+        """Give `count` frames spread over a tracklet, small: (n, height, w, 3)."""
+
+        def make() -> np.ndarray:
+            images = self.frames.read(row, spread(int(self.all.lengths[row]), count))
+            return resize(images, (height, height * self.size[1] // self.size[0]))
+
+        return self._strips.get((row, count, height), make)
+
+    def seen(self, row: int) -> Seen:
+        """Look at all clips of a tracklet; the second time nothing is computed."""
+        return self._looks.get(row, lambda: self._see(row), lambda seen: len(seen.frames))
+
+    def _see(self, row: int) -> Seen:
+        length = int(self.all.lengths[row])
+        positions = np.array(dense_clips(length, self.config.frames))  # (n, T)
+        frames = self.frames.read(row, range(length))[positions]  # (n, T, H, W, 3)
+        occluders = self._masks(row)[positions] if self.has_masks else None
+        repeated = repeats(length, self.config.frames).numpy()
+        return Seen(row, row, positions, frames, self.look(frames), repeated, occluders)
+
+    def look(self, frames: np.ndarray) -> Look:
+        """Look at clips (n, T, H, W, 3) uint8, a batch at a time."""
+        self.forwards += len(frames)
+        batches = torch.from_numpy(frames).split(self.config.eval_batch)
+        return join([to_cpu(look(self.model, self._input(batch))) for batch in batches])
+
+    def _input(self, clips: Tensor) -> Tensor:
+        return normalize(clips.permute(0, 1, 4, 2, 3).to(self.device))
+
+    # --- other weights --------------------------------------------------------------------------
+
+    def weighted(self, seen: Seen, swap: Swap) -> Look:
+        """Give the look at a tracklet under other weights; the tokens stay."""
+        if not swap.changes:
+            return seen.look
+        occluded = self.hidden(seen) if swap.how == "oracle" else None
+        attention = self._reweigh(swap, seen.look.attention, occluded)
+        return look_at_tokens(self.head, seen.look.tokens, attention)
+
+    def _reweigh(self, swap: Swap, attention: Attention, occluded: Shares | None) -> Attention:
+        if swap.temperature != 1:
+            attention = swapped(attention, "temperature", temperature=swap.temperature)
+        if swap.how == "gga":
+            return attention
+        draws = generator(0, "browser swap")
+        return swapped(attention, swap.how, occluded=occluded, generator=draws)
+
+    def hidden(self, seen: Seen) -> Shares | None:
+        """Give the occluded share of each token; None without masks."""
+        return None if seen.occluders is None else token_shares(seen.occluders, self.head)
+
+    @property
+    def holds_gallery(self) -> bool:
+        """Whether the tokens of all that is searched fit in the memory set aside for them."""
+        return token_bytes(self.head, self.all.subset(np.arange(self.searched))) <= BUDGET
+
+    def load_gallery(self, step: Callable[[float], None] = lambda share: None) -> None:
+        """Look at all that is searched, once; `step` is told the share that is done.
+
+        Raises:
+            ResourceError: there are too many tokens to hold.
+        """
+        if self._gallery is not None:
+            return
+        if not self.holds_gallery:
+            raise ResourceError(
+                f"the tokens of {self.searched:,} tracklets need more than {BUDGET / 1e9:.1f} GB: "
+                "give other weights to the query alone"
+            )
+        looks, shares, owner = [], [], []
+        for row in range(self.searched):
+            seen = self._see(row)
+            looks.append(seen.look)
+            shares.append(self.hidden(seen))
+            owner += [row] * len(seen.frames)
+            step((row + 1) / self.searched)
+        whole = join(looks)
+        known = {n: torch.cat([s[n] for s in shares]) for n in shares[0]} if shares[0] else None
+        self._gallery = GalleryTokens(whole.tokens, whole.attention, known, torch.tensor(owner))
+
+    def gallery_vectors(self, swap: Swap, gallery_too: bool) -> Tensor:
+        """Give (N, D) of what is searched; with `gallery_too` under other weights as well."""
+        if not gallery_too or not swap.changes:
+            return self.vectors[: self.searched]
+        self.load_gallery()
+        reweigh = partial(self._reweigh, swap)
+        return self._vectors.get(swap, lambda: self._gallery.vectors(self.head, reweigh))
+
+    def rank(
+        self, row: int, vector: Tensor, swap: Swap = AS_TRAINED, gallery_too: bool = False
+    ) -> Found:
+        """Search for a query by its embedding `vector` (D,), a unit vector."""
+        pids, camids = self.all.pids, self.all.camids
+        who = int(pids[row]), int(camids[row])
+        vectors = self.gallery_vectors(swap, gallery_too)
+        return find(vectors, vector, pids[: self.searched], camids[: self.searched], who)
+
+    # --- a pair ---------------------------------------------------------------------------------
+
+    def similarity(self, one: Look, other: Tensor) -> Contribution:
+        """Take the similarity of a tracklet to a unit vector (D,) apart."""
+        return tracklet_contributions([one], other, self.head)
+
+    def weight_maps(self, one: Look, clip: int) -> dict[str, np.ndarray]:
+        """Give ln(weight / uniform) of one clip, (T, h, w) of each branch."""
+        attention = pick(one, slice(clip, clip + 1)).attention
+        maps = relative_maps(attention, self.head, self.map_size)
+        return {name: np.nan_to_num(values[0].log().numpy()) for name, values in maps.items()}
+
+    def contribution_maps(self, parts: dict[str, Tensor], clip: int) -> dict[str, np.ndarray]:
+        """Give what a branch would add if all its tokens added as much as this one: (T, h, w).
+
+        `parts` are a tracklet's, see `Contribution`: a branch adds the mean of these values.
+        """
+        places = projection(self.head, self.map_size)
+        maps = {}
+        for name, values in parts.items():
+            spread = torch.einsum("tk,khw->thw", values[clip] * values.numel(), places[name])
+            maps[name] = np.nan_to_num((spread / places[name].sum(0)).numpy())
+        return maps
+
+    def cam(self, seen: Seen, clip: int, other: int) -> np.ndarray:
+        """Give ln(Grad-CAM / its mean over the clip), (T, h, w), of the similarity to `other`."""
+
+        def make() -> np.ndarray:
+            clips = self._input(torch.from_numpy(seen.frames[clip][None]))
+            target = self.vectors[other].to(self.device)
+            values = similarity_cam(self.model, clips, target)[0].cpu().numpy()
+            self.forwards += 1
+            return np.log(np.maximum(values / max(values.mean(), 1e-12), 1e-3))
+
+        return self._maps.get(("cam", seen.key, clip, other), make)
+
+    def referee(self, seen: Seen, clip: int, other: int) -> np.ndarray:
+        """Give how much the clip's similarity to `other` drops where a block is covered."""
+
+        def make() -> np.ndarray:
+            clips = self._input(torch.from_numpy(seen.frames[clip][None]))
+            target = self.vectors[other].to(self.device)
+            self.forwards += 1
+            drops = occlusion_map(self.model, clips, target, block=self.size[1] // 4)
+            return drops[0].cpu().numpy()
+
+        return self._maps.get(("referee", seen.key, clip, other), make)
+
+    # --- the brush ------------------------------------------------------------------------------
+
+    def covered(
+        self, seen: Seen, clip: int, frames: np.ndarray, mask: np.ndarray, key: Hashable
+    ) -> Seen:
+        """Look at a tracklet of which one clip's frames are others now: the brush was there.
+
+        Args:
+            seen: the tracklet.
+            clip: which of its clips.
+            frames: (T, H, W, 3), the clip's new frames.
+            mask: (T, H, W) bool, what the brush covers; added to the occluders.
+            key: names what was done: the same key, and nothing is computed again.
+        """
+        name = (seen.row, clip, key)
+        one = self._maps.get(("covered", *name), lambda: self.look(frames[None]))
+        before, after = pick(seen.look, slice(clip)), pick(seen.look, slice(clip + 1, None))
+        pixels, occluders = seen.frames.copy(), seen.occluders
+        pixels[clip] = frames
+        if occluders is not None:
+            occluders = occluders.copy()
+            occluders[clip] |= resize_masks(mask, occluders.shape[2:])
+        whole = join([before, one, after])
+        return seen._replace(key=name, frames=pixels, look=whole, occluders=occluders)
+
+
+def as_test(tracklets: Tracklets) -> Tracklets:
+    """Give the training persons as if they were the test: a query from each of their cameras."""
+    table = tracklets.split("train").table
+    again = table.duplicated(["pid", "camid"])
+    table = table.assign(split=np.where(again, "gallery", "query"))
+    return replace(tracklets, table=table, queries_in_gallery=True)
+
+
+def unit(one: Look) -> Tensor:
+    """Give a tracklet's embedding: the mean of its clips', scaled to length 1."""
+    return F.normalize(one.embedding.sum(0), dim=0)

@@ -1,0 +1,312 @@
+"""What is to be seen under given settings: the state's numbers put into pictures and sentences."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from mmagga.attention.maps import Contribution, Look, map_statistics, relative, weights
+from mmagga.attention.measures import did, groups
+from mmagga.attention.occluders import OBJECTS, cut_out, paste, token_shares
+from mmagga.browser.gallery import pick as pick_clips
+from mmagga.browser.render import Bars, Scale, Side, Term, brush_view, pair_view, strip_tile
+from mmagga.browser.state import AS_TRAINED, Found, Seen, State, Swap, unit
+from mmagga.errors import DataError
+from mmagga.figures import describe
+from mmagga.model.head import GRIDS, Attention
+from mmagga.randomness import generator
+
+KINDS = {
+    "GGA weight": "weight",
+    "contribution to the similarity": "contribution",
+    "Grad-CAM of the similarity": "gradcam",
+    "referee: cover and see": "referee",
+}
+"""What the browser says -> the kind of map."""
+OCCLUDERS = (*OBJECTS, "grey", "noise", "placebo", "person")
+TILE = 76
+"""Height in pixels of the frames in the rank list."""
+
+
+@dataclass(frozen=True)
+class Brush:
+    """What covers a frame, and where; top, left, height and width are shares of the frame."""
+
+    occluder: str = "box"
+    """One of `OCCLUDERS`; a person is cut out of another query."""
+    top: float = 0.4
+    left: float = 0.0
+    height: float = 0.4
+    width: float = 1.0
+    every: bool = False
+    """Cover all frames of the clip, not one."""
+
+    def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Give top, left, height and width in pixels of a frame of `size` (H, W), kept inside."""
+        height, width = (max(4, round(s * n)) for s, n in zip((self.height, self.width), size))
+        top, left = round(self.top * size[0]), round(self.left * size[1])
+        return min(top, size[0] - height), min(left, size[1] - width), height, width
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the controls say."""
+
+    query: int
+    """Row of the query among the queries."""
+    pick: int | None = None
+    """Row of the gallery tracklet beside it; None is the first of the rank list."""
+    clip: int = 0
+    other_clip: int = 0
+    frame: int = 0
+    """Of the clip, from 0."""
+    kind: str = "weight"
+    """A value of `KINDS`."""
+    part: str = "all"
+    """One branch, or all."""
+    opacity: float = 1.0
+    swap: Swap = AS_TRAINED
+    both: bool = False
+    """Other weights for the gallery too, not for the query alone."""
+    brush: Brush | None = None
+
+
+class View(NamedTuple):
+    """Two pictures, the rank list, and what is said about them."""
+
+    found: Found
+    pick: int
+    pair: Image.Image
+    touch: Image.Image
+    query: str
+    result: str
+    scale: str
+    """What the colours of the maps mean."""
+
+
+def compose(state: State, settings: Settings) -> View:
+    """Compute what is to be seen. Only a new tracklet, brush, Grad-CAM or referee needs a forward.
+
+    Raises:
+        DataError: there is nothing to search for this query.
+    """
+    row = state.first_query + settings.query
+    plain = state.seen(row)
+    frame, clip = settings.frame, min(settings.clip, len(plain.frames) - 1)
+    seen, mask = plain, None
+    if settings.brush is not None:
+        seen, mask = _cover(state, plain, clip, frame, settings.brush)
+    before, after = state.weighted(plain, settings.swap), state.weighted(seen, settings.swap)
+    vector = unit(after)
+    found = state.rank(row, vector, settings.swap, settings.both)
+    if not len(found.rows):
+        raise DataError(f"query {settings.query} has no gallery: all of it is its own camera's")
+    pick = int(found.rows[0]) if settings.pick is None else settings.pick
+    target = state.gallery_vectors(settings.swap, settings.both)[pick]
+    whole = state.similarity(after, target)
+    other = state.seen(pick)
+    other_look = state.weighted(other, settings.swap if settings.both else AS_TRAINED)
+    other_clip = min(settings.other_clip, len(other.frames) - 1)
+
+    back = state.similarity(other_look, vector)
+    sides = (
+        _side(state, seen, after, clip, whole, pick, settings, "Query"),
+        _side(state, other, other_look, other_clip, back, row, settings, "Gallery"),
+    )
+    scale = _scale(state, settings.kind)
+    stamp = f"{state.run.folder.name} · checkpoint {state.checkpoint} · {_weights_text(settings)}"
+    pair = pair_view(
+        sides, _terms(whole), scale,
+        frame=frame, opacity=settings.opacity, stamp=stamp, height=state.pair_height,
+    )  # fmt: skip
+    similarities = float(target @ unit(before)), float(whole.similarity[0])
+    pixels = plain.frames[clip][frame], seen.frames[clip][frame]
+    touch = _touch(state, settings, (before, after), clip, pixels, mask, similarities)
+    about = f"{describe(state.all, row)} · {_file(state, row)}"
+    trained = _rank_text(state.rank(row, state.vectors[row]))
+    result = f"{_rank_text(found)} · as trained, unchanged: {trained}"
+    return View(found, pick, pair, touch, about, result, _scale_text(scale))
+
+
+def tile(state: State, row: int, match: bool | None, selected: bool, count: int = 4) -> Image.Image:
+    """Draw a tracklet for the rank list."""
+    return strip_tile(state.strip(row, count, TILE), match, selected, count)
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def _file(state: State, row: int) -> str:
+    return str(state.all.names[state.all.table["first"].iat[row]])
+
+
+def _rank_text(found: Found) -> str:
+    if found.first is None:
+        return "no match in the gallery"
+    return f"AP {found.average_precision:.3f}, first match at rank {found.first}"
+
+
+def _weights_text(settings: Settings) -> str:
+    swap = settings.swap
+    name = {"gga": "GGA weights", "frames": "weights of the frames"}.get(swap.how, swap.how)
+    text = name if swap.temperature == 1 else f"{name}, temperature × {swap.temperature:.2g}"
+    if not swap.changes:
+        return text
+    return f"{text}, query and gallery" if settings.both else f"{text}, query only"
+
+
+def _scale(state: State, kind: str) -> Scale:
+    """Say what the colours of a kind of map mean; the same for all frames, parts and tracklets."""
+    if kind == "contribution":
+        title = "branch's share of the similarity if all its parts were like this one"
+        return Scale("contribution", title, ((-1, "≤ −1"), (0, "0"), (1, "≥ 1")))
+    if kind == "referee":
+        bound = _referee_bound(state)
+        title = "similarity lost where covered (scale: s.d. between tracklets / 10)"
+        return Scale("contribution", title, ((-1, f"−{bound:.2g}"), (0, "0"), (1, f"+{bound:.2g}")))
+    what = "GGA weight" if kind == "weight" else "Grad-CAM, as trained,"
+    title = f"{what} over {'a uniform one' if kind == 'weight' else 'its mean'}, log scale"
+    return Scale("weight", title, ((-1, "1/e"), (0, "1"), (1, "e")))
+
+
+def _scale_text(scale: Scale) -> str:
+    return f"{scale.title}: {', '.join(label for _, label in scale.ticks)}"
+
+
+def _referee_bound(state: State) -> float:
+    """Bound the scale by a tenth of what similarities differ by: a block is a small thing."""
+    return state.similarity_spread / 10
+
+
+def _terms(whole: Contribution) -> list[Term]:
+    names = {n: f"{n}: {GRIDS[n][0]} bands" for n in GRIDS} | {"global": "global: frames"}
+    parts = [Term(names[name], float(values.sum())) for name, values in whole.parts.items()]
+    constant = Term("constant: BNNeck's offset", float(whole.constant[0]))
+    return [constant, *parts, Term("similarity = their sum", float(whole.similarity[0]))]
+
+
+def _change(
+    state: State,
+    before: Attention,
+    after: Attention,
+    mask: np.ndarray | None,
+    similarities: tuple[float, float],
+) -> list[str]:
+    """Say what the brush did: to the similarity, and to the weights of what it covers."""
+    if mask is None:
+        return ["Cover part of the frame: similarity, weights and ranks are computed anew."]
+    old, new = (weights(one) for one in (before, after))
+    changes = []
+    for name, share in token_shares(mask[None], state.head).items():
+        occluded, clean = groups(share.flatten(1).numpy(), frames=name == "global")
+        values = (one[name].flatten(1).numpy() for one in (old, new))
+        answer = float(did(*values, occluded, clean)[0])
+        changes.append(f"{name} {'–' if np.isnan(answer) else f'{answer:+.3f}'}")
+    said = ", ".join(changes)
+    return [
+        f"similarity {similarities[0]:.4f} → {similarities[1]:.4f}",
+        f"ln weight of the covered parts, less that of the others (DiD, nats): {said}",
+    ]
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def _maps(
+    state: State, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
+    settings: Settings,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Give the maps (T, h, w) in [-1, 1] to be drawn, by the name of their row."""
+    if settings.kind == "gradcam":
+        return {"Grad-CAM": state.cam(seen, clip, other)}
+    if settings.kind == "referee":
+        return {"referee": state.referee(seen, clip, other) / _referee_bound(state)}
+    if settings.kind == "weight":
+        maps = state.weight_maps(one, clip)
+    else:
+        maps = state.contribution_maps(whole.parts, clip)
+    return maps if settings.part == "all" else {settings.part: maps[settings.part]}
+
+
+def _side(
+    state: State, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
+    settings: Settings, name: str,
+) -> Side:  # fmt: skip
+    maps = _maps(state, seen, one, clip, whole, other, settings)
+    attention = pick_clips(one, slice(clip, clip + 1)).attention
+    notes = {}
+    if settings.kind == "weight":
+        numbers = map_statistics(attention)
+        notes = {n: _numbers(*s) for n, s in numbers.items()}
+    elif settings.kind == "contribution":
+        notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in whole.parts.items()}
+    title = f"{name}: {describe(state.all, seen.row)} · clip {clip + 1} of {len(seen.frames)}"
+    occluders = None if seen.occluders is None else seen.occluders[clip]
+    weights = attention.frames[0].numpy()
+    return Side(title, seen.frames[clip], maps, weights, seen.repeats[clip], notes, occluders)
+
+
+def _numbers(entropy: Tensor, effective: Tensor, ratio: Tensor, variation: Tensor) -> list[str]:
+    """Say how uneven weights are: H / ln N, and largest over smallest."""
+    return [f"H {float(entropy[0]):.3f}", f"R {float(ratio[0]):.2f}"]
+
+
+def _brush_maps(
+    state: State, looks: tuple[Look, Look], clip: int, frame: int, part: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give ln(weight / uniform) of a frame, before and after: of a branch, or of the finest."""
+    name = list(state.head.grids)[-1] if part == "all" else part
+    first, second = (state.weight_maps(one, clip)[name][frame] for one in looks)
+    return first, second
+
+
+def _touch(
+    state: State, settings: Settings, looks: tuple[Look, Look], clip: int,
+    pixels: tuple[np.ndarray, np.ndarray], mask: np.ndarray | None,
+    similarities: tuple[float, float],
+) -> Image.Image:  # fmt: skip
+    """Draw the chosen frame before and after the brush, and what it did."""
+    weighed = tuple(pick_clips(one, slice(clip, clip + 1)).attention for one in looks)
+    return brush_view(
+        *pixels,
+        _brush_maps(state, looks, clip, settings.frame, settings.part),
+        _bars(*weighed, settings.frame),
+        covered=None if mask is None else mask[settings.frame],
+        opacity=settings.opacity,
+        lines=_change(state, *weighed, mask, similarities),
+    )
+
+
+def _bars(before: Attention, after: Attention, frame: int) -> Bars:
+    """Give the weights, relative to uniform, of a frame and its parts."""
+    old, new = relative(before), relative(after)
+    names = [
+        "frame" if name == "global" else f"{name} · {k + 1}"
+        for name, values in old.items()
+        for k in range(values.shape[2])
+    ]
+    first, second = (
+        np.concatenate([values[0, frame].numpy() for values in one.values()]) for one in (old, new)
+    )
+    return Bars(names, first, second)
+
+
+def _cover(
+    state: State, seen: Seen, clip: int, frame: int, brush: Brush
+) -> tuple[Seen, np.ndarray]:
+    """Paste the brush's occluder; the same brush at the same place is the same picture."""
+    frames = range(len(seen.frames[clip])) if brush.every else [frame]
+    what = _person(state, seen.row) if brush.occluder == "person" else brush.occluder
+    place, draws = brush.box(state.size), generator(0, "brush")
+    covered, mask = paste(seen.frames[clip], what, frames, place, draws)
+    return state.covered(seen, clip, covered, mask, (brush, tuple(frames))), mask
+
+
+def _person(state: State, row: int) -> np.ndarray:
+    """Cut the person out of the middle of the first query that shows somebody else."""
+    others = np.flatnonzero(state.all.pids[state.first_query :] != state.all.pids[row])
+    other = state.first_query + int(others[0])
+    middle = int(state.all.lengths[other]) // 2
+    return cut_out(state.frames.read(other, [middle])[0], state.person_mask(other, middle))

@@ -1,0 +1,405 @@
+"""The widget: controls, and what a change of one of them does. Everything else is elsewhere.
+
+Text that comes from the data goes into Labels and Buttons, which show it as it is: a file whose
+name looks like HTML is a file with a strange name. Errors go into the status line.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+from ipywidgets import (
+    Button,
+    Checkbox,
+    Dropdown,
+    FloatLogSlider,
+    FloatSlider,
+    GridBox,
+    HBox,
+    Image,
+    IntSlider,
+    Label,
+    Layout,
+    Play,
+    VBox,
+    Widget,
+    jslink,
+)
+
+from mmagga.browser.queries import FILTERS, RULES, ordered
+from mmagga.browser.render import TOUCH_HEIGHT, WIDTH, paste_grid, png, stack
+from mmagga.browser.state import State, Swap
+from mmagga.browser.view import KINDS, OCCLUDERS, TILE, Brush, Settings, View, compose, tile
+from mmagga.data.tracklets import Tracklets
+from mmagga.files import commit
+from mmagga.runs import Run
+
+TOP = 10
+SWAPS = {
+    "GGA, as the model": "gga",
+    "uniform": "uniform",
+    "oracle: 0 on occluders": "oracle",
+    "permuted": "permuted",
+    "inverted": "inverted",
+    "the frames' weights": "frames",
+}
+"""What the browser says -> the swap."""
+_COVER = {"nothing": ""} | {f"a {name}" if name not in ("grey", "noise") else name: name
+                              for name in OCCLUDERS}  # fmt: skip
+
+
+def reported(method: Callable) -> Callable:
+    """Show an error in the status line instead of losing it in the kernel's log."""
+
+    @wraps(method)
+    def wrapper(self: "AttentionBrowser", *arguments: Any) -> None:
+        try:
+            method(self, *arguments)
+        except Exception as error:
+            self.trace = traceback.format_exc()
+            self.status.value = f"{type(error).__name__}: {error}"
+
+    return wrapper
+
+
+class AttentionBrowser(VBox):
+    """Look at what a run looks at: queries, rank lists, pairs, other weights and a brush.
+
+    Opening embeds the test split, unless the run folder has its embeddings already. After that a
+    step is quick, except for the first look at a tracklet.
+
+    Args:
+        run: an MMA-GGA run, or its folder. A baseline has no attention, and the widget says so.
+        tracklets: the data set; by default read from where the run's configuration has it.
+        other: a second run on the same data, to see where the two differ most.
+        rule: which query comes first, a value of `queries.RULES`.
+        seed: of the random order.
+        exports: folder of saved pictures; by default `browser` in the run's folder.
+    """
+
+    def __init__(
+        self,
+        run: Run | Path | str,
+        tracklets: Tracklets | None = None,
+        *,
+        other: Run | Path | str | None = None,
+        rule: str = "worst",
+        seed: int = 0,
+        exports: Path | None = None,
+    ):
+        super().__init__(layout=Layout(width=f"{WIDTH + 8}px"))
+        self.add_class("mm-browser")
+        self.run = run if isinstance(run, Run) else Run(Path(run))
+        self.seed, self.trace = seed, ""
+        self.exports = exports or self.run.folder / "browser"
+        self._tracklets, self._quiet_now = tracklets, False
+        self.status = _label("mm-status")
+        try:
+            self.states = {"test": State(self.run, tracklets)}
+        except ValueError as error:  # a network without attention
+            self.children = [self.status]
+            self.status.value = f"Nothing to browse: {error}"
+            return
+        self.state = self.states["test"]
+        self.other = self._scores_of(other)
+        self._make_controls(rule)
+        self._arrange()
+        self._observe()
+        self._reorder()
+
+    # --- controls -------------------------------------------------------------------------------
+
+    def _make_controls(self, rule: str) -> None:
+        config, names = self.state.config, list(self.state.head.grids)
+        rules = {text: name for text, name in RULES.items() if self._answers(name)}
+        self.split = _control(Dropdown, "split", "split", "130px", options=["test", "train"])
+        self.rule = _control(Dropdown, "rule", "queries", options=rules, value=rule)
+        self.show = _control(Dropdown, "show", "show", options=FILTERS)
+        self.query = _control(IntSlider, "query", "query", min=1, max=1)
+        self.clip = _control(IntSlider, "clip", "clip", "200px", min=1, max=1)
+        self.other_clip = _control(IntSlider, "other-clip", "its clip", "200px", min=1, max=1)
+        self.frame = _control(IntSlider, "frame", "frame", "200px", min=1, max=config.frames)
+        self.play = Play(min=1, max=config.frames, interval=500, repeat=True)
+        self.play.add_class("mm-play")
+        jslink((self.play, "value"), (self.frame, "value"))
+        self.kind = _control(Dropdown, "map", "map", options=KINDS)
+        parts = {"all": "all"} | {name: name for name in names}
+        self.part = _control(Dropdown, "part", "part", options=parts)
+        self.opacity = _control(
+            FloatSlider, "opacity", "opacity", min=0.0, max=1, value=1, step=0.05
+        )
+        swaps = {t: n for t, n in SWAPS.items() if n != "oracle" or self.state.has_masks}
+        self.swap = _control(Dropdown, "swap", "weights", options=swaps)
+        self.temperature = _control(
+            FloatLogSlider, "temperature", "temperature ×", min=-1.5, max=0.5, step=0.05, value=1,
+            readout_format=".2f",
+        )  # fmt: skip
+        self.both = _control(Checkbox, "both", "for the gallery too", indent=False)
+        self.both.disabled = not self.state.holds_gallery
+        self.occluder = _control(Dropdown, "occluder", "cover with", options=_COVER)
+        self.every = _control(Checkbox, "every", "in every frame", indent=False)
+        default = Brush()
+        self.place = {
+            name: _control(
+                FloatSlider, name, name, "204px", min=0 if name in ("top", "left") else 0.05, max=1,
+                step=0.05, value=getattr(default, name), readout_format=".0%",
+                continuous_update=False,
+            )
+            for name in ("top", "height", "left", "width")
+        }  # fmt: skip
+        self.export = Button(description="Save as PNG", layout=Layout(width="120px"))
+        self.export.add_class("mm-save")
+        self.about, self.result = _label("mm-about"), _label("mm-result")
+        self.tiles = [Image(format="png") for _ in range(TOP + 1)]
+        self.hits = [Button(layout=Layout(width="163px", margin="0")) for _ in range(TOP)]
+        for k, button in enumerate(self.hits):
+            button.add_class("mm-hit")
+            button.on_click(partial(self._choose, k))
+        self._shown: dict[int, tuple] = {}
+        self.pair, self.touch = Image(format="png"), Image(format="png")
+        self.pair.add_class("mm-pair")
+        self.touch.add_class("mm-touch")
+
+    def _answers(self, rule: str) -> bool:
+        """Whether this data set and these runs have what a rule goes by."""
+        if rule == "occluded":
+            return self.state.has_masks
+        return rule != "change" or self.other is not None
+
+    def _arrange(self) -> None:
+        for image, height in ((self.pair, self.state.pair_height), (self.touch, TOUCH_HEIGHT)):
+            image.layout = Layout(width=f"{WIDTH}px", height=f"{height}px", flex="0 0 auto")
+        for image in self.tiles[1:]:
+            image.layout = Layout(width="163px", height=f"{TILE + 8}px", object_fit="contain")
+        self.tiles[0].layout = Layout(height=f"{TILE + 8}px", align_self="flex-start")
+        entries = [VBox(pair) for pair in zip(self.tiles[1:], self.hits, strict=True)]
+        grid = GridBox(entries, layout=Layout(grid_template_columns="repeat(5, 167px)"))
+        run = Label(f"{self.run.folder.name} · checkpoint {self.state.checkpoint}")
+        place = list(self.place.values())
+        self.children = [
+            HBox([run, self.split]),
+            HBox([self.rule, self.show, self.query]),
+            self.about,
+            self.tiles[0],
+            self.result,
+            grid,
+            HBox([self.clip, self.other_clip, self.frame, self.play]),
+            HBox([self.kind, self.part, self.opacity]),
+            HBox([self.swap, self.temperature, self.both]),
+            self.pair,
+            HBox([self.occluder, self.every]),
+            HBox(place),
+            self.touch,
+            HBox([self.export, self.status]),
+        ]
+
+    def _observe(self) -> None:
+        for control in (self.rule, self.show):
+            control.observe(self._reorder, "value")
+        self.split.observe(self._resplit, "value")
+        self.query.observe(self._requery, "value")
+        self.both.observe(self._gallery_too, "value")
+        for control in (self.clip, self.other_clip, self.frame, self.kind, self.part, self.opacity,
+                        self.swap, self.temperature, self.occluder, self.every,
+                        *self.place.values()):  # fmt: skip
+            control.observe(self._redraw, "value")
+        self.export.on_click(self._save)
+
+    # --- what a change does ---------------------------------------------------------------------
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Set several controls, and answer once."""
+        before, self._quiet_now = self._quiet_now, True
+        try:
+            yield
+        finally:
+            self._quiet_now = before
+
+    @reported
+    def _resplit(self, change: Any) -> None:
+        name = self.split.value
+        if name not in self.states:
+            self.status.value = "embedding the training persons …"
+            self.states[name] = State(self.run, self._tracklets, name)
+        self.state = self.states[name]
+        self._gallery_for_both()
+        self._reorder()
+
+    @reported
+    def _reorder(self, change: Any = None) -> None:
+        if self._quiet_now:
+            return
+        state = self.state
+        rule = self.rule.value
+        if rule == "occluded":
+            self.status.value = "reading masks …"
+        self.order = ordered(
+            state.scores.per_query, rule, show=self.show.value, seed=self.seed,
+            occluded=state.occluded if rule == "occluded" else None, other=self.other,
+        )  # fmt: skip
+        if not len(self.order):
+            self.status.value = "no query passes this filter"
+            return
+        with self._quiet():
+            self.query.value, self.query.max = 1, len(self.order)
+        self._requery()
+
+    @reported
+    def _requery(self, change: Any = None) -> None:
+        if self._quiet_now:
+            return
+        self.pick = None
+        seen = self.state.seen(self.state.first_query + int(self.order[self.query.value - 1]))
+        with self._quiet():
+            self.clip.value = self.other_clip.value = 1
+            self.clip.max = len(seen.frames)
+        self._redraw()
+
+    @reported
+    def _choose(self, k: int, button: Button) -> None:
+        self.pick = int(self.view.found.rows[k])
+        with self._quiet():
+            self.other_clip.value = 1
+        self._redraw()
+
+    @reported
+    def _gallery_too(self, change: Any) -> None:
+        self._gallery_for_both()
+        self._redraw()
+
+    def _gallery_for_both(self) -> None:
+        if self.both.value:
+            self.state.load_gallery(
+                lambda share: setattr(self.status, "value", f"looking at the gallery: {share:.0%}")
+            )
+
+    @reported
+    def _redraw(self, change: Any = None) -> None:
+        if self._quiet_now:
+            return
+        forwards = self.state.forwards
+        if self.kind.value in ("gradcam", "referee"):
+            self.status.value = "computing …"
+        self.view = compose(self.state, self.settings)
+        self.pick = self.view.pick
+        with self._quiet():
+            self.other_clip.max = len(self.state.seen(self.pick).frames)
+        self._show(self.view)
+        new = self.state.forwards - forwards
+        self.status.value = f"{new} clips went through the network" if new else "from memory"
+
+    def _show(self, view: View) -> None:
+        row = self.state.first_query + self.settings.query
+        place = f"{self.query.value} of {len(self.order)}"
+        self.about.value = f"Query {place}: {view.query}"
+        self.result.value = view.result
+        self._show_tile(0, row, None, False, 10)
+        found = view.found
+        for k, button in enumerate(self.hits):
+            there = k < len(found.rows)
+            for widget in (self.tiles[k + 1], button):
+                widget.layout.visibility = "visible" if there else "hidden"
+            if not there:
+                continue
+            hit, match = int(found.rows[k]), bool(found.matches[k])
+            chosen = hit == view.pick
+            self._show_tile(k + 1, hit, match, chosen)
+            camera = self.state.all.camids[hit]
+            mark = "✓" if match else "✗"
+            button.description = f"{k + 1} {mark}  {found.distances[k]:.4f} · cam {camera}"
+            button.button_style = "info" if chosen else ""
+        self.pair.value, self.touch.value = png(view.pair), png(view.touch)
+
+    def _show_tile(self, place: int, *what: Any) -> None:
+        """Draw a tile, unless it is there already."""
+        key = (self.split.value, *what)
+        if self._shown.get(place) != key:
+            self.tiles[place].value = png(tile(self.state, *what))
+            self._shown[place] = key
+
+    @property
+    def settings(self) -> Settings:
+        """What the controls say now."""
+        brush = None
+        if self.occluder.value:
+            place = {name: slider.value for name, slider in self.place.items()}
+            brush = Brush(self.occluder.value, every=self.every.value, **place)
+        return Settings(
+            query=int(self.order[self.query.value - 1]),
+            pick=self.pick,
+            clip=self.clip.value - 1,
+            other_clip=self.other_clip.value - 1,
+            frame=self.frame.value - 1,
+            kind=self.kind.value,
+            part=self.part.value,
+            opacity=self.opacity.value,
+            swap=Swap(self.swap.value, round(self.temperature.value, 4)),
+            both=self.both.value,
+            brush=brush,
+        )
+
+    @reported
+    def _save(self, button: Button) -> None:
+        self.status.value = f"saved {self.save()}"
+
+    def save(self) -> Path:
+        """Write the view as one PNG with where it comes from, under it and in the file; its path.
+
+        The text chunks of the file hold the same, by name.
+        """
+        row = self.state.first_query + self.settings.query
+        facts = {
+            "run": self.run.folder.name,
+            "checkpoint": self.state.checkpoint,
+            "data": f"{self.state.config.dataset}, {self.split.value} split",
+            "query": self.about.value,
+            "result": self.result.value,
+            "scale": self.view.scale,
+            "settings": str(self.settings),
+        }
+        strips = [tile(self.state, row, None, False, count=10)]
+        found = self.view.found
+        labels = [button.description for button in self.hits]
+        tiles = [
+            tile(self.state, int(hit), bool(match), int(hit) == self.view.pick)
+            for hit, match in zip(found.rows, found.matches, strict=True)
+        ]
+        page = stack(
+            [*strips, paste_grid(tiles, labels), self.view.pair, self.view.touch],
+            [f"{name}: {value}" for name, value in facts.items()],
+        )
+        clip = f"clip{self.settings.clip + 1}-{self.settings.kind}"
+        path = (
+            self.exports / f"{self.split.value}-query{self.settings.query}-{self.pick}-{clip}.png"
+        )
+        commit(path, lambda file: file.write(png(page, facts)))
+        return path
+
+    def _scores_of(self, other: Run | Path | str | None) -> Any:
+        """Give the second run's results, query by query."""
+        if other is None:
+            return None
+        second = State(other if isinstance(other, Run) else Run(Path(other)), self._tracklets)
+        return second.scores.per_query
+
+
+def _label(name: str) -> Label:
+    label = Label(layout=Layout(width=f"{WIDTH}px"))
+    label.add_class(name)
+    return label
+
+
+def _control(
+    kind: type[Widget], name: str, description: str = "", width: str = "270px", **options: Any
+) -> Any:
+    """Make a control that tests find by the class `mm-<name>`."""
+    layout = Layout(width="auto" if kind is Checkbox else width)
+    control = kind(description=description, layout=layout, **options)
+    if kind is not Checkbox:
+        control.style.description_width = "initial"
+    control.add_class(f"mm-{name}")
+    return control
