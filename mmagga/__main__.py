@@ -36,11 +36,12 @@ def train(args: list[str]) -> None:
     """Train a preset, demo or paper, with any field changed; go on where it stopped."""
     from mmagga.command_line import parse
     from mmagga.runs import Run
+    from mmagga.status import reached
     from mmagga.training import train
 
-    config, runs = parse(args)
-    run = train(config, Run.of(config, runs).folder)
-    print(f"run: {run.folder}\n{_reached(run.metrics)}")
+    config, runs, steal = parse(args)
+    run = train(config, Run.of(config, runs).folder, steal=steal)
+    print(f"run: {run.folder}\n{reached(run.metrics)}")
 
 
 def evaluate(
@@ -123,7 +124,7 @@ def attention(
     model = Run(run).load_model(resolve_device(device))
     tracklets = _load(dataset, root, config.split)
     found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
-    for path in write(found, out or run / "attention", run.name):
+    for path in write(found, out or run / "attention", f"{run.name} on {dataset}"):
         print(path)
     print(verdicts(found.table).to_string(index=False))
 
@@ -194,18 +195,6 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
 
     for path in write_all(results, runs):
         print(path)
-
-
-def runs(folder: Path = Path("runs")) -> None:
-    """List the runs with what they reached and where they are.
-
-    Args:
-        folder: Where the run folders lie.
-    """
-    from mmagga.runs import list_runs
-
-    for run in list_runs(folder):
-        print(f"{run.folder}  {_reached(run.metrics)}")
 
 
 def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
@@ -328,12 +317,6 @@ def _load(dataset: str, root: Path, split: int = 0) -> Any:
     return checked(load_tracklets(dataset, root, split))
 
 
-def _reached(metrics: dict) -> str:
-    if not metrics:
-        return "not evaluated yet"
-    return f"mAP {metrics['mAP']:.1%}  rank-1 {metrics['rank-1']:.1%}  (epoch {metrics['epoch']})"
-
-
 VERBS: dict[str, Callable] = {
     "render": render,
     "train": train,
@@ -342,7 +325,6 @@ VERBS: dict[str, Callable] = {
     "ledger": ledger,
     "ablate": ablate,
     "tables": tables,
-    "runs": runs,
     "status": status,
     "import-official": import_official,
     "replay": replay,

@@ -26,16 +26,18 @@ class Job(Config):
 
     runs: Path = RUNS
     """Folder of the run folders."""
+    steal: bool = False
+    """Take a run folder over from another machine that no longer works on it."""
 
 
-def parse(args: Sequence[str]) -> tuple[Config, Path]:
-    """Give the configuration and the folder of the runs that the words after `train` ask for."""
+def parse(args: Sequence[str]) -> tuple[Config, Path, bool]:
+    """Give what the words after `train` ask for: configuration, folder of the runs, and `steal`."""
     presets = {name: (text, Job(**_shallow(config))) for name, (text, config) in PRESETS.items()}
     with _stages():
         job = tyro.extras.overridable_config_cli(presets, prog="mmagga train", args=list(args))
     values = _shallow(job)
-    runs = values.pop("runs")
-    return Config(**values), runs
+    runs, steal = values.pop("runs"), values.pop("steal")
+    return Config(**values), runs, steal
 
 
 def command(config: Config, runs: Path = RUNS) -> list[str]:

@@ -59,7 +59,7 @@ class Run:
         except FileNotFoundError:
             raise MmaggaError(
                 f"{self.folder} is no run folder: {path.name} is missing. "
-                "`python -m mmagga runs` lists the runs there are."
+                "`python -m mmagga status` lists the runs there are."
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(

@@ -144,11 +144,13 @@ def train(
     tracklets: Tracklets | None = None,
     bar: bool = True,
     watch: Callable[[Run], object] | None = None,
+    steal: bool = False,
 ) -> Run:
     """Train to the end, from the start or from where the run folder stands.
 
     The folder is by default named after the configuration; a finished run is left as it is.
-    Under torchrun the processes share each batch. `watch(run)` is called every few seconds.
+    Under torchrun the processes share each batch. `watch(run)` is called every few seconds;
+    `steal` takes the folder over from another machine, see `RunLock`.
     Raises DataError, CheckpointError, ResourceError or NumericError, and Stopped when a signal
     asks for it; after each of them the same call goes on from the last checkpoint.
     """
@@ -156,7 +158,7 @@ def train(
     device = resolve_device(config.device)
     with (
         processes() as here,
-        RunLock(run.folder) if here.first else nullcontext(),
+        RunLock(run.folder, steal) if here.first else nullcontext(),
         settings(config.hardware, device),
     ):
         recorder = Recorder(run, config, here, bar, watch)

@@ -48,7 +48,7 @@ def test_every_cell_is_one_command_line_and_no_other_run(name, base, tmp_path):
     for cell in listed:
         python, option, package, verb, *words = shlex.split(cell.command)
         assert (python, option, package, verb) == ("python", "-m", "mmagga", "train")
-        config, runs = parse(words)
+        config, runs, _ = parse(words)
         assert config == cell.config
         assert runs == tmp_path / "my runs"
 
@@ -58,7 +58,7 @@ def test_what_is_switched_off_and_what_is_empty_survive_the_command_line(tmp_pat
     config = dataclasses.replace(
         DEMO, official_clips=False, hardware=hardware, milestones=(), root=tmp_path / "a b"
     )
-    assert parse(command(config)[1:]) == (config, RUNS)
+    assert parse(command(config)[1:]) == (config, RUNS, False)
 
 
 def test_stages_in_which_nothing_would_learn_are_left_out():

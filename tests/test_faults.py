@@ -6,9 +6,7 @@ Each run must end with the very bytes of one that nothing befell.
 import dataclasses
 import itertools
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import textwrap
@@ -84,7 +82,8 @@ PROGRAM = """
 def start(config, folder, before):
     program = textwrap.dedent(PROGRAM).format(before=before)
     command = [sys.executable, "-c", program, json.dumps(to_dict(config)), str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes)
 
 
 def test_a_second_process_is_refused_and_changes_nothing(config, finished, tmp_path):
@@ -95,33 +94,9 @@ def test_a_second_process_is_refused_and_changes_nothing(config, finished, tmp_p
         train(config, tmp_path / "run", bar=False)
     assert refused.value.code == 2
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*")} == before
-    assert first.communicate()[0] and first.returncode == 0
+    first.communicate(timeout=300)  # which ends its waiting
+    assert first.returncode == 0
     assert_same_run(Run(tmp_path / "run"), finished)
-
-
-def test_a_killed_run_whose_readers_live_on_is_taken_over(config, finished, tmp_path):
-    """SIGKILL for the parent alone: the kernel ends no one else."""
-    pause = "print(step, flush=True); step == 3 and time.sleep(60)"
-    process = start(dataclasses.replace(config, workers=2), tmp_path / "run", pause)
-    while process.stdout.readline() != "3\n":
-        pass
-    readers = children(process.pid)
-    for reader in readers:
-        os.kill(reader, signal.SIGSTOP)  # or they would see that they are orphans, and end
-    process.kill()
-    process.communicate()
-    try:
-        assert len(readers) == 2
-        assert holder(tmp_path / "run") is None
-        assert_same_run(train(config, tmp_path / "run", bar=False), finished)
-    finally:
-        for reader in readers:
-            os.kill(reader, signal.SIGKILL)
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(word) for word in file.read().split()]
 
 
 def test_a_disk_that_fills_up_stops_it_and_nothing_is_lost(config, finished, tmp_path):
@@ -129,7 +104,7 @@ def test_a_disk_that_fills_up_stops_it_and_nothing_is_lost(config, finished, tmp
     limit = "step == 3 and resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
     limit += "; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
     process = start(config, tmp_path / "run", limit)
-    told = process.communicate()[0]
+    told = process.communicate(timeout=300)[0]
     assert process.returncode == 5, told
     assert "disk or quota full: need" in told
     run = Run(tmp_path / "run")

@@ -15,6 +15,7 @@ FIGURES = {
         "cmc.png", "rank_lists.png", "distances.png", "cameras.png", "length_and_occlusion.png",
     },
     "4_ablations": {"ablation.png", "ablation_study.png"},
+    "5_attention": {"attention_sheet.png", "attention_forest.png", "attention_curves.png"},
 }  # fmt: skip
 SMALL = {"frames": 2, "ids_per_batch": 2, "clips_per_id": 2, "workers": 0}
 

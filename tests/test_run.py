@@ -355,7 +355,7 @@ def test_train_takes_any_field(config, finished, tmp_path, capsys, monkeypatch):
     assert "run: runs/synthetic-mmagga-" in out
     (run,) = list_runs(Path("runs"))
     assert run.config.model.width == 32
-    assert main(["runs"]) == 0
+    assert main(["status"]) == 0
     assert str(run.folder) in capsys.readouterr().out
 
 

@@ -14,14 +14,12 @@ from mmagga.hardware import autocast, for_embedding, prepare
 from mmagga.model import MMAGGA
 from mmagga.model.backbone import Backbone, NonLocal, fold_batchnorm
 from mmagga.state import initial_state
-from mmagga.training import train_step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from plain import Plain, embed_tracklet
 
 CPU = torch.device("cpu")
-LABELS = torch.tensor([0, 0, 1, 1])
 
 
 def clips(b=4, seed=0):
@@ -48,10 +46,12 @@ def model():
 def pair():
     """The same non-local block twice, as it is and lean, and maps that are channels_last."""
     torch.manual_seed(0)
-    plain = settle(NonLocal(16, 1))
+    plain = settle(NonLocal(16, 1)).double()
     lean = deepcopy(plain)
     lean.lean = True
-    maps = torch.randn(3, 16, 6, 4).contiguous(memory_format=torch.channels_last)
+    maps = torch.randn(3, 16, 6, 4, dtype=torch.float64).contiguous(
+        memory_format=torch.channels_last
+    )
     return plain, lean, maps
 
 
@@ -65,13 +65,13 @@ def test_the_lean_non_local_block(training):
         out = block(leaf)
         (out * out.detach().cos()).sum().backward()
         gradients.append((out.detach(), leaf.grad))
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0])
     for (name, ours), theirs in zip(lean.named_parameters(), plain.parameters()):
         if training and name == "back.bias":
             assert ours.grad is None
-            assert theirs.grad.abs().max() < 1e-4
+            assert theirs.grad.abs().max() < 1e-9
         else:
-            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4, msg=name)
+            torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
     for ours, theirs in zip(lean.buffers(), plain.buffers()):
         torch.testing.assert_close(ours, theirs)
 
@@ -94,7 +94,7 @@ def test_folded_batchnorms(name):
         torch.testing.assert_close(folded(images), backbone(images), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.03)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.02)])
 def test_embeddings_of_the_fast_copy(model, precision, tolerance):
     """Within `tolerance` of the embedding's length; the model itself stays as it was."""
     before = deepcopy(model.state_dict())
@@ -109,6 +109,18 @@ def test_embeddings_of_the_fast_copy(model, precision, tolerance):
     assert error.max() < tolerance
     for (name, value), old in zip(model.state_dict().items(), before.values(), strict=True):
         assert torch.equal(value, old), name
+
+
+def test_a_copy_of_a_model_that_recomputes(model):
+    """What `prepare` put on the layers goes with the copy and does not lead back to the model."""
+    hardware = HardwareConfig(recompute=True)
+    prepared = deepcopy(model)
+    prepare(prepared, hardware)
+    fast = for_embedding(prepared, hardware, CPU)
+    nn.init.zeros_(prepared.backbone.layer1[0].conv1.weight)
+    with torch.inference_mode():
+        expected = model.eval()(clips()).embedding
+        torch.testing.assert_close(fast(clips()).embedding, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -142,16 +154,21 @@ def test_what_float32_trains_on_a_cpu_is_laid_out_as_ever():
     assert not any(getattr(m, "lean", False) for m in state.model.modules())
 
 
-def test_bf16_trains_lean_and_close():
-    logs = []
-    for precision in ("float32", "bf16"):
-        config = dataclasses.replace(
-            DEMO, frames=2, device="cpu", hardware=HardwareConfig(precision=precision)
-        )
-        state = initial_state(config, 3, CPU)
-        settle(state.model)
-        prepare(state.model, config.hardware)
-        logs.append(train_step(state, clips(), LABELS, config))
-    assert all(m.lean for m in state.model.modules() if isinstance(m, NonLocal))
-    for name, value in logs[0].items():
-        assert logs[1][name] == pytest.approx(value, rel=0.1), name
+def test_bf16_is_nearer_to_float32_with_lean_blocks():
+    """A non-local block normalises small sums: in bf16 all the way, these lose their digits."""
+    features = {}
+    for name, precision in (("float32", "float32"), ("lean", "bf16"), ("as it was", "bf16")):
+        hardware = HardwareConfig(precision=precision)
+        state = initial_state(dataclasses.replace(DEMO, frames=2, device="cpu"), 3, CPU)
+        prepare(settle(state.model).train(), hardware)
+        for module in state.model.modules():
+            if isinstance(module, NonLocal):
+                assert module.lean == (precision == "bf16")
+                module.lean = name == "lean"
+        with autocast(hardware, CPU), torch.no_grad():
+            features[name] = state.model(clips()).feature
+    exact = features.pop("float32")
+    errors = {name: ((f - exact).norm() / exact.norm()).item() for name, f in features.items()}
+    print(errors)
+    assert errors["lean"] < 0.05
+    assert errors["lean"] < errors["as it was"] / 2

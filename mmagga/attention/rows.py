@@ -106,19 +106,7 @@ def _of_paste(
     blank = _reaction(before.others[layers], after.others[layers], after, branch, bound)
     theirs = untrained.pasted[kind]
     other = _reaction(untrained.clean.weights, theirs.weights, theirs, branch, bound)
-    attainable = _attainable(after, branch, bound)
-    rows = [
-        row(
-            name,
-            branch,
-            kind,
-            draws.of(values, CLAIMS[name].random),
-            attainable=attainable[name],
-            untrained=draws.of(other[name]).value,
-            random_layers=draws.of(blank[name]).value,
-        )
-        for name, values in ours.items()
-    ]
+    rows = _beside(branch, kind, ours, other, blank, _attainable(after, branch, bound), draws)
     if kind == "placebo":
         return rows
     effect = ours["A1 DiD"]
@@ -129,20 +117,35 @@ def _of_paste(
         row("A4 AUROC - untrained", branch, kind, draws.of(ours["A4 AUROC"] - other["A4 AUROC"])),
         row("A11 effect lost", branch, kind, draws.ratio(effect - blank["A1 DiD"], effect)),
     ]
-    ratio, there = (
-        _sharpness(_flat(o.weights[branch]))["A6 max/min ratio"] for o in (after, theirs)
-    )
-    rows.append(
+    gate = "A6 max/min ratio"
+    ratio, there = (_sharpness(_flat(o.weights[branch]))[gate] for o in (after, theirs))
+    other = draws.of(there).value
+    rows.append(row(gate, branch, kind, draws.of(ratio, 1.0), attainable=bound, untrained=other))
+    return rows + _contribution_rows(after, branch, kind, draws)
+
+
+def _beside(
+    branch: str,
+    kind: str,
+    ours: dict[str, np.ndarray],
+    untrained: dict[str, np.ndarray],
+    blank: dict[str, np.ndarray],
+    attainable: dict[str, float],
+    draws: Draws,
+) -> list[Row]:
+    """Make a row of each measure, with the other networks' values beside it."""
+    return [
         row(
-            "A6 max/min ratio",
+            name,
             branch,
             kind,
-            draws.of(ratio, 1.0),
-            attainable=bound,
-            untrained=draws.of(there).value,
+            draws.of(values, CLAIMS[name].random),
+            attainable=attainable[name],
+            untrained=draws.of(untrained[name]).value,
+            random_layers=draws.of(blank[name]).value,
         )
-    )
-    return rows + _contribution_rows(after, branch, kind, draws)
+        for name, values in ours.items()
+    ]
 
 
 def _reaction(
@@ -194,19 +197,7 @@ def _of_filmed(
     ours = _places(_flat(seen.weights[branch]), seen, branch, bound)
     blank = _places(_flat(seen.others["random layers"][branch]), seen, branch, bound)
     other = _places(_flat(untrained.weights[branch]), untrained, branch, bound)
-    attainable = _attainable(seen, branch, bound)
-    rows = [
-        row(
-            name,
-            branch,
-            FILMED,
-            draws.of(values, CLAIMS[name].random),
-            attainable=attainable[name],
-            untrained=draws.of(other[name]).value,
-            random_layers=draws.of(blank[name]).value,
-        )
-        for name, values in ours.items()
-    ]
+    rows = _beside(branch, FILMED, ours, other, blank, _attainable(seen, branch, bound), draws)
     return rows + _contribution_rows(seen, branch, FILMED, draws)
 
 

@@ -6,21 +6,24 @@ Frames are (..., H, W, 3) uint8. Maps are (..., h, w) in [-1, 1], 0 being unifor
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from io import BytesIO
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image, ImageDraw
 
-from mmagga.figures.attention import contribution_scale, weight_scale
+from mmagga.browser.paint import (
+    WIDTH,
+    canvas,
+    colours,
+    hatch,
+    outline,
+    overlay,
+    resize,
+    resize_masks,
+    text,
+)
 from mmagga.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 
-WIDTH = 836
-"""Pixels of every picture: fits a notebook in a window of 1280 with the file list open."""
 GAP = 2
 _SIDE = (WIDTH - 8) // 2  # width of one clip of the pair view
 _LABEL = 62  # width of the column that names the strips
@@ -78,100 +81,6 @@ class Bars(NamedTuple):
     after: np.ndarray
 
 
-# --- small things -------------------------------------------------------------------------------
-
-
-def png(image: Image.Image, about: Mapping[str, str] | None = None) -> bytes:
-    """Encode quickly; `about` becomes text chunks of the file."""
-    info = PngInfo()
-    for key, value in (about or {}).items():
-        info.add_itxt(key, value)
-    buffer = BytesIO()
-    image.save(buffer, "PNG", compress_level=1, pnginfo=info)
-    return buffer.getvalue()
-
-
-@lru_cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
-
-
-@lru_cache
-def _palette(name: str) -> np.ndarray:
-    """(256, 3) float32 in [0, 1], from -1 to 1: the colours of the attention sheets."""
-    scale = weight_scale() if name == "weight" else contribution_scale(1.0)
-    return scale.colours(np.linspace(0, 1, 256))[:, :3].astype(np.float32)
-
-
-def colours(values: np.ndarray, palette: str) -> np.ndarray:
-    """Colour values in [-1, 1], and what lies beyond as the ends: (..., 3) float32 in [0, 1]."""
-    return _palette(palette)[(np.clip(values, -1, 1) * 127.5 + 127.5).astype(np.uint8)]
-
-
-def overlay(frames: np.ndarray, maps: np.ndarray, palette: str, opacity: float) -> np.ndarray:
-    """Tint frames (T, H, W, 3) by maps (T, h, w), cell by cell; opacity 0 leaves the frames."""
-    height, width = frames.shape[1:3]
-    rows = np.arange(height) * maps.shape[1] // height
-    columns = np.arange(width) * maps.shape[2] // width
-    colour = colours(maps, palette)[:, rows][:, :, columns]  # (T, H, W, 3)
-    grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
-    tinted = colour * (90 + 165 / 255 * grey[..., None])
-    return ((1 - opacity) * frames + opacity * tinted).astype(np.uint8)
-
-
-def outline(mask: np.ndarray) -> np.ndarray:
-    """Find the border, one pixel inside, of a mask (..., H, W): bool of the same shape."""
-    padded = np.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(1, 1), (1, 1)])
-    inner = padded[..., 1:-1, 1:-1].copy()
-    for rows, columns in ((slice(2, None), slice(1, -1)), (slice(-2), slice(1, -1)),
-                          (slice(1, -1), slice(2, None)), (slice(1, -1), slice(-2))):  # fmt: skip
-        inner &= padded[..., rows, columns]
-    return mask & ~inner
-
-
-def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring frames (T, H, W, 3) to (height, width) pixels."""
-    if frames.shape[1:3] == size:
-        return frames
-    images = (Image.fromarray(f).resize(size[::-1], Image.Resampling.BOX) for f in frames)
-    return np.stack([np.asarray(image) for image in images])
-
-
-def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring masks (T, H, W) to (height, width) by their nearest pixels."""
-    rows = np.arange(size[0]) * masks.shape[1] // size[0]
-    columns = np.arange(size[1]) * masks.shape[2] // size[1]
-    return masks[:, rows][:, :, columns]
-
-
-def _text(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int = 12, *,
-    colour: str = BLACK, anchor: str = "la", bold: bool = False, width: float | None = None,
-) -> None:  # fmt: skip
-    """Write a line, cut to `width` pixels."""
-    font = _font(size, bold)
-    if width is not None and font.getlength(text) > width:
-        while text and font.getlength(text + "…") > width:
-            text = text[:-1]
-        text += "…"
-    draw.text(at, text, fill=colour, font=font, anchor=anchor)
-
-
-def _hatch(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
-    """Cross a box with slanted lines."""
-    left, top, right, bottom = box
-    for start in range(left - (bottom - top), right, 9):
-        x0, x1 = max(left, start), min(right, start + bottom - top)
-        if x1 > x0:
-            draw.line((x0, top + x0 - start, x1, top + x1 - start), fill="white", width=1)
-
-
-def _canvas(height: int, width: int = WIDTH) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.new("RGB", (width, height), "white")
-    return image, ImageDraw.Draw(image)
-
-
 # --- rank list ----------------------------------------------------------------------------------
 
 
@@ -184,7 +93,7 @@ def strip_tile(
     """
     h, w = frames.shape[1:3]
     edge = 4
-    image, draw = _canvas(h + 2 * edge, columns * (w + GAP) - GAP + 2 * edge)
+    image, draw = canvas(h + 2 * edge, columns * (w + GAP) - GAP + 2 * edge)
     colour = GREY if match is None else GREEN if match else RED
     draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=colour, width=edge - 1)
     for i, frame in enumerate(frames):
@@ -194,7 +103,7 @@ def strip_tile(
         draw.rectangle(box, fill=colour)
         mark = _TICK if match else _CROSS
         centre = (box[0] + 10, box[1] + 10)
-        _text(draw, centre, mark, 14, colour="white", anchor="mm", bold=True)
+        text(draw, centre, mark, 14, colour="white", anchor="mm", bold=True)
     if selected:
         draw.rectangle((edge - 1, edge - 1, image.width - edge, image.height - edge),
                        outline=BLACK, width=2)  # fmt: skip
@@ -260,7 +169,7 @@ def pair_view(
     blocks = [_side(side, layout, scale.colours, frame, opacity) for side in sides]
     lower, legend = _terms(terms), _legend(scale, stamp)
     top = max(layout.total, height - lower.height - legend.height)
-    image, draw = _canvas(top + lower.height + legend.height)
+    image, draw = canvas(top + lower.height + legend.height)
     for block, x in zip(blocks, (0, WIDTH - _SIDE), strict=True):
         image.paste(block, (x, 0))
     draw.line((WIDTH // 2 - 1, 4, WIDTH // 2 - 1, top - 12), fill=_PALE)
@@ -272,8 +181,8 @@ def pair_view(
 def _side(side: Side, layout: Layout, palette: str, frame: int, opacity: float) -> Image.Image:
     """Draw one clip: its frames, its maps strip by strip, its frame weights."""
     h, w = layout.height, layout.width
-    image, draw = _canvas(layout.total, _SIDE)
-    _text(draw, (0, 3), side.title, 12, bold=True, width=_SIDE)
+    image, draw = canvas(layout.total, _SIDE)
+    text(draw, (0, 3), side.title, 12, bold=True, width=_SIDE)
     small = resize(side.frames, (h, w))
     strips = {"": small}
     strips |= {name: overlay(small, values, palette, opacity) for name, values in side.maps.items()}
@@ -289,7 +198,7 @@ def _side(side: Side, layout: Layout, palette: str, frame: int, opacity: float) 
             x = left + t * (w + GAP)
             image.paste(Image.fromarray(picture), (x, top))
             if side.repeats[t]:
-                _hatch(draw, (x, top, x + w - 1, top + h - 1))
+                hatch(draw, (x, top, x + w - 1, top + h - 1))
         x = left + frame * (w + GAP)
         draw.rectangle((x - 1, top - 1, x + w, top + h), outline=BLACK, width=2)
     _weights(draw, side, layout)
@@ -302,12 +211,12 @@ def _caption(
     """Name a strip: above it, or to its left."""
     left, top = at
     if layout.columns == 2:
-        _text(draw, (left, top - 16), name, 12, bold=True)
-        _text(draw, (left + 58, top - 15), "  ".join(notes), 11, colour=GREY)
+        text(draw, (left, top - 16), name, 12, bold=True)
+        text(draw, (left + 58, top - 15), "  ".join(notes), 11, colour=GREY)
         return
-    _text(draw, (0, top + 2), name, 12, bold=True)
+    text(draw, (0, top + 2), name, 12, bold=True)
     for k, note in enumerate(notes):
-        _text(draw, (0, top + 18 + 13 * k), note, 10, colour=GREY)
+        text(draw, (0, top + 18 + 13 * k), note, 10, colour=GREY)
 
 
 def _weights(draw: ImageDraw.ImageDraw, side: Side, layout: Layout) -> None:
@@ -323,35 +232,35 @@ def _weights(draw: ImageDraw.ImageDraw, side: Side, layout: Layout) -> None:
         up = round(tall * float(weight) / most)
         draw.rectangle((x + 2, base - up, x + layout.width - 3, base), fill=BLUE)
         if side.repeats[t]:
-            _hatch(draw, (x + 2, base - up, x + layout.width - 3, base))
+            hatch(draw, (x + 2, base - up, x + layout.width - 3, base))
         middle = x + layout.width / 2
         label = "1" if weight > 0.995 else f"{weight:.2f}".lstrip("0")
         inside = up > 13
-        _text(draw, (middle, base - 1 if inside else base - up - 1), label, 10, anchor="mb",
+        text(draw, (middle, base - 1 if inside else base - up - 1), label, 10, anchor="mb",
               colour="white" if inside else BLACK)  # fmt: skip
         if side.occluders is not None:
             share = float(side.occluders[t].mean())
             if share:
                 down = base + 3 + max(1, round(low * share))
                 draw.rectangle((x + 2, base + 3, x + layout.width - 3, down), fill=ORANGE)
-            _text(draw, (middle, base + 24), f"{share:.0%}", 10, colour=GREY, anchor="ma")
+            text(draw, (middle, base + 24), f"{share:.0%}", 10, colour=GREY, anchor="ma")
     uniform = base - round(tall / frames / most)
     for x in range(left, left + frames * step - GAP, 6):
         draw.line((x, uniform, x + 3, uniform), fill=BLACK)
     if layout.columns == 2:
         if side.occluders is not None:
-            _text(draw, (left, base + 36), "share of the frame occluded", 10, colour=GREY)
+            text(draw, (left, base + 36), "share of the frame occluded", 10, colour=GREY)
     else:
-        _text(draw, (0, uniform), f"uniform 1/{frames}", 9, colour=GREY, anchor="lm")
+        text(draw, (0, uniform), f"uniform 1/{frames}", 9, colour=GREY, anchor="lm")
         if side.occluders is not None:
-            _text(draw, (0, base + 24), "occluded", 10, colour=GREY)
+            text(draw, (0, base + 24), "occluded", 10, colour=GREY)
 
 
 def _terms(terms: Sequence[Term]) -> Image.Image:
     """Draw the sum as a waterfall: each part starts where the one before it ended."""
     *parts, total = terms
-    image, draw = _canvas(20 + 18 * len(terms) + 10)
-    _text(draw, (0, 0), "What makes the similarity", 12, bold=True)
+    image, draw = canvas(20 + 18 * len(terms) + 10)
+    text(draw, (0, 0), "What makes the similarity", 12, bold=True)
     ends = np.cumsum([0.0, *(part.value for part in parts)])
     low, high = min(ends.min(), 0.0), max(ends.max(), total.value, 0.0)
     room, left = WIDTH - 330, 250
@@ -366,15 +275,15 @@ def _terms(terms: Sequence[Term]) -> Image.Image:
         colour = GREY if last else BLUE if term.value >= 0 else ORANGE
         a, b = sorted((x(start), x(end)))
         draw.rectangle((a, y + 3, max(b, a + 1), y + 14), fill=colour)
-        _text(draw, (0, y + 8), term.name, 12, anchor="lm", bold=last, width=170)
-        _text(draw, (240, y + 8), f"{term.value:+.4f}", 12, anchor="rm", bold=last)
+        text(draw, (0, y + 8), term.name, 12, anchor="lm", bold=last, width=170)
+        text(draw, (240, y + 8), f"{term.value:+.4f}", 12, anchor="rm", bold=last)
     draw.line((x(0.0), 20, x(0.0), 20 + 18 * len(terms)), fill=BLACK)
     return image
 
 
 def _legend(scale: Scale, stamp: str) -> Image.Image:
     """Draw the one colour scale, and under it where the picture comes from."""
-    image, draw = _canvas(58)
+    image, draw = canvas(58)
     bar = 255 * colours(np.linspace(-1, 1, 360), scale.colours)[None].repeat(12, 0)
     image.paste(Image.fromarray(bar.astype(np.uint8)), (0, 2))
     draw.rectangle((0, 2, 359, 13), outline=GREY)
@@ -382,9 +291,9 @@ def _legend(scale: Scale, stamp: str) -> Image.Image:
         at = 179.5 + 179.5 * value
         anchor = "la" if value == -1 else "ra" if value == 1 else "ma"
         draw.line((at, 10, at, 16), fill=BLACK)
-        _text(draw, (at, 18), label, 11, anchor=anchor)
-    _text(draw, (376, 2), scale.title, 12, width=WIDTH - 376)
-    _text(draw, (0, 38), stamp, 10, colour=GREY, width=WIDTH)
+        text(draw, (at, 18), label, 11, anchor=anchor)
+    text(draw, (376, 2), scale.title, 12, width=WIDTH - 376)
+    text(draw, (0, 38), stamp, 10, colour=GREY, width=WIDTH)
     return image
 
 
@@ -410,7 +319,7 @@ def brush_view(
     """
     h = TOUCH_HEIGHT - 64
     w = h * before.shape[1] // before.shape[0]
-    image, draw = _canvas(TOUCH_HEIGHT)
+    image, draw = canvas(TOUCH_HEIGHT)
     shown = []
     for frame, values in zip((before, after), maps, strict=True):
         large = resize_nearest(frame[None], (h, w))
@@ -425,10 +334,10 @@ def brush_view(
         if w > room:
             small = small.resize((room, h * room // w))
         image.paste(small, (k * (room + 4), 20))
-        _text(draw, (k * (room + 4), 3), title, 12, bold=True)
+        text(draw, (k * (room + 4), 3), title, 12, bold=True)
     _change_bars(draw, bars, 4 * (room + 4) + 14, limits)
     for k, line in enumerate(lines):
-        _text(draw, (0, h + 28 + 15 * k), line, 12, width=WIDTH)
+        text(draw, (0, h + 28 + 15 * k), line, 12, width=WIDTH)
     return image
 
 
@@ -449,14 +358,14 @@ def _change_bars(draw: ImageDraw.ImageDraw, bars: Bars, left: int, limits: bool)
 
     bottom = top + step * len(bars.names)
     draw.line((centre, top, centre, bottom), fill=GREY)
-    _text(draw, (centre, 4), "uniform", 11, colour=GREY, anchor="ma")
+    text(draw, (centre, 4), "uniform", 11, colour=GREY, anchor="ma")
     if limits:
         for value, name in ((1 / np.e, "1/e"), (np.e, "e")):
             draw.line((x(value), top, x(value), bottom), fill=_PALE)
-            _text(draw, (x(value), 4), name, 11, colour=GREY, anchor="ma")
+            text(draw, (x(value), 4), name, 11, colour=GREY, anchor="ma")
     for k, (name, old, new) in enumerate(zip(bars.names, bars.before, bars.after, strict=True)):
         y = top + step * k + step / 2
-        _text(draw, (left, y), name, 11, anchor="lm")
+        text(draw, (left, y), name, 11, anchor="lm")
         a, b = x(old), x(new)
         draw.line((a, y, b, y), fill=ORANGE, width=3)
         draw.ellipse((a - 4, y - 4, a + 4, y + 4), outline=GREY, width=2, fill="white")
@@ -469,22 +378,22 @@ def _change_bars(draw: ImageDraw.ImageDraw, bars: Bars, left: int, limits: bool)
 def paste_grid(tiles: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
     """Put the tiles of a rank list in rows of five, each above its label."""
     height = tiles[0].height + 20
-    image, draw = _canvas(-(-len(tiles) // 5) * height)
+    image, draw = canvas(-(-len(tiles) // 5) * height)
     for k, (tile, label) in enumerate(zip(tiles, labels)):
         left, top = k % 5 * (WIDTH // 5), k // 5 * height
         image.paste(tile, (left, top))
-        _text(draw, (left, top + tile.height + 3), label, 11)
+        text(draw, (left, top + tile.height + 3), label, 11)
     return image
 
 
 def stack(images: Sequence[Image.Image], lines: Sequence[str]) -> Image.Image:
     """Put pictures under one another, and lines of text under them."""
     height = sum(image.height + 8 for image in images) + 15 * len(lines) + 8
-    page, draw = _canvas(height)
+    page, draw = canvas(height)
     y = 0
     for image in images:
         page.paste(image, (0, y))
         y += image.height + 8
     for k, line in enumerate(lines):
-        _text(draw, (4, y + 15 * k), line, 11, colour=GREY, width=WIDTH - 8)
+        text(draw, (4, y + 15 * k), line, 11, colour=GREY, width=WIDTH - 8)
     return page

@@ -40,7 +40,8 @@ from mmagga.browser.gallery import (
     to_cpu,
     token_bytes,
 )
-from mmagga.browser.render import LOWER, Layout, resize, resize_masks
+from mmagga.browser.paint import resize, resize_masks
+from mmagga.browser.render import LOWER, Layout
 from mmagga.checkpoint import latest_record
 from mmagga.data import load_tracklets
 from mmagga.data.augment import normalize

@@ -29,8 +29,9 @@ from ipywidgets import (
     jslink,
 )
 
+from mmagga.browser.paint import WIDTH, png
 from mmagga.browser.queries import FILTERS, RULES, ordered
-from mmagga.browser.render import TOUCH_HEIGHT, WIDTH, paste_grid, png, stack
+from mmagga.browser.render import TOUCH_HEIGHT, paste_grid, stack
 from mmagga.browser.state import State, Swap
 from mmagga.browser.view import KINDS, OCCLUDERS, TILE, Brush, Settings, View, compose, tile
 from mmagga.data.tracklets import Tracklets

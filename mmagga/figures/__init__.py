@@ -1,6 +1,7 @@
 """Every picture of the kit: arrays and tables in, a figure out; nothing is computed here."""
 
 from mmagga.figures.ablations import ablation_figure
+from mmagga.figures.attention import attention_sheet
 from mmagga.figures.battery import forest_figure, robustness_figure
 from mmagga.figures.data import batch_sheet, dataset_figure, describe, mask_sheet, tracklet_sheet
 from mmagga.figures.evaluation import (
@@ -12,9 +13,11 @@ from mmagga.figures.evaluation import (
 from mmagga.figures.retrieval import rank_sheet, searched_tracklets
 from mmagga.figures.style import save, spread, strip
 from mmagga.figures.training import learning_curves, matrices_figure
+from mmagga.figures.weights import frame_weights_figure, time_ridge, weight_statistics_figure
 
 __all__ = [
     "ablation_figure",
+    "attention_sheet",
     "batch_sheet",
     "camera_figure",
     "cmc_band_figure",
@@ -23,6 +26,7 @@ __all__ = [
     "describe",
     "distance_figure",
     "forest_figure",
+    "frame_weights_figure",
     "learning_curves",
     "mask_sheet",
     "matrices_figure",
@@ -32,5 +36,7 @@ __all__ = [
     "searched_tracklets",
     "spread",
     "strip",
+    "time_ridge",
     "tracklet_sheet",
+    "weight_statistics_figure",
 ]

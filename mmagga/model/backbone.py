@@ -67,18 +67,18 @@ class NonLocal(nn.Module):
     def _lean(self, maps: Tensor) -> Tensor:
         """Do the same for inner 1, with positions as rows of one matrix."""
         rows = maps.permute(0, 2, 3, 1)  # (N, h, w, C)
-        three = (self.theta, self.phi, self.g)
-        weight = torch.cat([conv.weight.flatten(1) for conv in three])  # (3, C)
-        bias = torch.cat([conv.bias for conv in three])
-        theta, phi, g = F.linear(rows, weight, bias).float().unbind(3)  # (N, h, w) each
+        convs = (self.theta, self.phi, self.g)
+        weight = torch.cat([conv.weight.flatten(1) for conv in convs])  # (3, C)
+        bias = torch.cat([conv.bias for conv in convs])
+        three = F.linear(rows, weight, bias).to(self.norm.weight.dtype)  # (N, h, w, 3)
+        theta, phi, g = three.unbind(3)
         read = theta * (phi * g).mean((1, 2), keepdim=True)
         read, scale, shift = self._normalised(read)
         basis = torch.stack([read, torch.ones_like(read)], 3).flatten(0, 2)  # (N·h·w, 2)
         change = torch.stack([scale, shift])  # (2, C)
-        rows_after = torch.addmm(
-            rows.flatten(0, 2), basis.to(maps.dtype), change.to(maps.dtype)
-        )  # the sum is made inside the product
-        return rows_after.view(rows.shape).permute(0, 3, 1, 2)
+        basis, change = basis.to(maps.dtype), change.to(maps.dtype)
+        changed = torch.addmm(rows.flatten(0, 2), basis, change)  # product and sum in one pass
+        return changed.view(rows.shape).permute(0, 3, 1, 2)
 
     def _normalised(self, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give read (N, h, w), scale and shift (C,) so that norm(back(read)) is read·scale + shift.
@@ -86,7 +86,8 @@ class NonLocal(nn.Module):
         Channel c of back(read) is weight_c·read + bias_c: its mean and variance follow from those
         of `read`, and no map of C channels is needed.
         """
-        norm, weight, bias = self.norm, self.back.weight.flatten().float(), self.back.bias.float()
+        norm = self.norm
+        weight, bias = (p.flatten().to(read.dtype) for p in (self.back.weight, self.back.bias))
         if not self.training:
             scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
             return read, scale * weight, norm.bias + scale * (bias - norm.running_mean)

@@ -1,0 +1,92 @@
+"""Write the tables of benchmarks/README.md from data/results/speed-*.csv.
+
+python benchmarks/readme.py
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmagga.files import write_text
+
+README = Path(__file__).with_name("README.md")
+RESULTS = Path(__file__).parents[1] / "data" / "results"
+
+
+def model(results: Path) -> str:
+    """Give a table for each device that was measured; runs stand side by side."""
+    text = []
+    for path in sorted(results.glob("speed-c*.csv")):  # cpu, cuda
+        rows = pd.read_csv(path)
+        about = rows.iloc[0]
+        where = "one CPU core" if about.threads == 1 else f"{about.threads} CPU cores"
+        if about.device != "cpu":
+            where = about.device
+        text.append(f"{where}, torch {about.torch}, {about.date}, {about.repeats} repeats a run\n")
+        lines = []
+        for key, runs in rows.groupby(["work", "variant", "options"], sort=False):
+            cells = [*key, " · ".join(map(_spread, runs.itertuples()))]
+            cells += [_joined(runs.times_plain, "×"), _joined(runs.share_of_bare, "")]
+            lines.append([*cells, f"{runs.mars_hours.median():,.1f}"])
+        heads = ["work", "what", "options", "seconds (quartiles), run by run", "times plain"]
+        text.append(_table([*heads, "share of bare", "hours for MARS"], lines))
+    return "\n".join(text)
+
+
+def startup(results: Path) -> str:
+    rows = pd.read_csv(results / "speed-startup.csv")
+    lines = [
+        [work, " · ".join(map(_spread, runs.itertuples())), _joined(runs.times_torch, "×")]
+        for work, runs in rows.groupby("work", sort=False)
+    ]
+    return _table(["work", "CPU seconds (quartiles), run by run", "times `import torch`"], lines)
+
+
+def scaling(results: Path) -> str:
+    """Give each curve's ends and its exponent: 1 is twice the time for twice the size."""
+    lines = []
+    rows = pd.read_csv(results / "speed-scaling.csv")
+    for (work, grows), curve in rows.groupby(["work", "grows"], sort=False):
+        exponent, _ = np.polyfit(np.log(curve["size"]), np.log(curve.seconds), 1)
+        first, last = curve.iloc[0], curve.iloc[-1]
+        sizes = f"{first['size']:,} to {last['size']:,} {grows}"
+        lines.append(
+            [work, sizes, f"{first.seconds:.3g} to {last.seconds:.3g} s", f"{exponent:.2f}"]
+        )
+    return _table(["work", "from … to", "CPU time", "exponent"], lines)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "model": model,
+    "startup": startup,
+    "scaling": scaling,
+}
+
+
+def filled(text: str, results: Path = RESULTS) -> str:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` by the table NAME."""
+    for name, table in TABLES.items():
+        between = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        content = table(results)
+        text = between.sub(lambda m, content=content: f"{m[1]}\n{content}\n{m[2]}", text)
+    return text
+
+
+def _spread(row: tuple) -> str:
+    return f"{row.seconds:.3g} ({row.seconds_q1:.3g}–{row.seconds_q3:.3g})"
+
+
+def _joined(values: pd.Series, unit: str) -> str:
+    return " · ".join(f"{value:.2f}{unit}" for value in values.dropna())
+
+
+def _table(heads: list[str], lines: list[list[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+if __name__ == "__main__":
+    write_text(README, filled(README.read_text(encoding="utf-8")))

@@ -1,0 +1,138 @@
+"""Grad-CAM keeps time and leaves the network alone; the referee agrees with the full forward."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmagga.attention import occlusion_map, similarity_cam
+from mmagga.model import MMAGGA, Baseline
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = MMAGGA(4, frames=3, backbone="resnet18", width=16, image_size=(128, 64))
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.normal_(std=0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return torch.randn(2, 3, 3, 128, 64, generator=torch.manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def target():
+    return F.normalize(torch.randn(2, 64, generator=torch.manual_seed(2)))
+
+
+def naive(model, clips, target, method):
+    maps = model.maps(clips).detach().requires_grad_()
+    score = (F.normalize(model.head(maps).embedding) * target).sum()
+    (gradient,) = torch.autograd.grad(score, maps)
+    if method == "gradcam":
+        gradient = gradient.mean((1, 3, 4), keepdim=True)
+    return (gradient * maps).sum(2).relu().detach()
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam"])
+def test_cam_is_the_formula_and_is_not_scaled(model, clips, target, method):
+    found = similarity_cam(model, clips, target, method)
+    assert found.shape == (2, 3, 8, 4)
+    torch.testing.assert_close(found, naive(model, clips, target, method))
+    one = similarity_cam(model, clips[:1], target[0], method)
+    torch.testing.assert_close(one, found[:1])
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam"])
+def test_a_frame_without_weight_counts_less(model, clips, target, method):
+    with torch.no_grad():
+        model.head.frame_score.weight.zero_()
+        model.head.frame_score.bias.copy_(torch.tensor([0.0, 0, -20]))
+        for name in model.head.mma:  # the other branches say nothing
+            model.head.project[name].weight.zero_()
+            model.head.project[name].bias.zero_()
+    same = clips[:, :1].expand(-1, 3, -1, -1, -1)
+    energy = similarity_cam(model, same, target, "hirescam").sum((2, 3))
+    assert (energy[:, 2] < 1e-6 * energy[:, 0]).all()
+    assert (energy[:, 0] > 0).all()
+
+
+def state_of(model):
+    return (
+        [module.training for module in model.modules()],
+        [(p.requires_grad, p.grad is None) for p in model.parameters()],
+        [len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules()],
+    )
+
+
+def test_frozen_parameters_and_inference_mode_change_nothing(model, clips, target):
+    expected = similarity_cam(model, clips, target)
+    model.requires_grad_(False)
+    before = state_of(model)
+    with torch.inference_mode():
+        torch.testing.assert_close(similarity_cam(model, clips, target), expected)
+    assert state_of(model) == before
+
+
+def test_the_network_is_as_it_was_also_after_an_error(model, clips, target):
+    model.head.project["p1"].requires_grad_(False)
+    before = state_of(model)
+    similarity_cam(model, clips, target)
+    assert state_of(model) == before
+    with pytest.raises(RuntimeError):
+        similarity_cam(model, clips, target[:, :7])
+    assert state_of(model) == before
+
+
+def test_what_cannot_be_done_is_said(model, clips, target):
+    with pytest.raises(ValueError, match="gradcam, hirescam, not 'scorecam'"):
+        similarity_cam(model, clips, target, "scorecam")
+    with pytest.raises(ValueError, match="Baseline has no attention"):
+        occlusion_map(Baseline(4, "resnet18").eval(), clips, target)
+    with pytest.raises(ValueError, match="blocks of 48 pixels every 48 do not fill"):
+        occlusion_map(model, clips, target, 48)
+    with pytest.raises(ValueError, match="not 'grey'"):
+        occlusion_map(model, clips, target, fill="grey")
+    clean = torch.tensor([[True, False, False]] * 2)
+    with pytest.raises(ValueError, match="no other clean frame"):
+        occlusion_map(model, clips, target, fill="nearest", clean=clean)
+
+
+@pytest.mark.parametrize("fill", ["mean", "nearest"])
+@pytest.mark.parametrize(("block", "stride", "grid"), [(64, None, (2, 1)), (64, 32, (3, 1))])
+def test_the_referee_is_the_plain_forward(model, clips, target, fill, block, stride, grid):
+    found = occlusion_map(model, clips, target, block, stride, fill, batch=2)
+    assert found.shape == (2, 3, *grid)
+    whole = F.normalize(model(clips).embedding)
+    for t, row, column in [(0, 0, 0), (1, 1, 0), (2, grid[0] - 1, 0)]:
+        covered, other = clips.clone(), [1, 0, 1][t]
+        step = stride or block
+        area = (slice(row * step, row * step + block), slice(column * step, column * step + block))
+        covered[:, t, :, *area] = 0 if fill == "mean" else clips[:, other, :, *area]
+        drop = ((whole - F.normalize(model(covered).embedding)) * target).sum(1)
+        torch.testing.assert_close(found[:, t, row, column], drop.detach(), atol=1e-5, rtol=0)
+    assert (found.abs() > 1e-5).any()
+
+
+def test_the_referee_keeps_the_sign_and_does_not_care_about_batches(model, clips, target):
+    found = occlusion_map(model, clips, target, 32, batch=5)
+    assert (found > 0).any()
+    assert (found < 0).any()
+    torch.testing.assert_close(
+        found[1:], occlusion_map(model, clips[1:], target[1], 32), atol=1e-6, rtol=0
+    )
+    opposite = occlusion_map(model, clips, -target, 32)
+    torch.testing.assert_close(opposite, -found, atol=1e-6, rtol=0)
+
+
+def test_nearest_takes_from_clean_frames_only(model, clips, target):
+    clean = torch.tensor([[True, True, False]] * 2)
+    found = occlusion_map(model, clips, target, 64, fill="nearest", clean=clean)
+    changed = clips.clone()
+    changed[:, 2] = changed[:, 1]
+    expected = occlusion_map(model, changed, target, 64, fill="nearest")[:, 2]
+    torch.testing.assert_close(expected, torch.zeros_like(expected), atol=1e-6, rtol=0)
+    assert (found[:, 2].abs() > 1e-5).all()  # frame 2 took from frame 1, which differs

@@ -1,0 +1,202 @@
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from ipywidgets import HTML, Output
+from PIL import Image
+
+from mmagga.browser import AttentionBrowser
+from mmagga.data import load_tracklets
+
+STRANGE = "<img src=x onerror=alert(1)>.jpg"
+
+
+@pytest.fixture
+def browser(run, tmp_path):
+    return AttentionBrowser(run, exports=tmp_path)
+
+
+def widgets(box):
+    for child in getattr(box, "children", ()):
+        yield child
+        yield from widgets(child)
+
+
+def test_it_opens_on_the_query_that_the_rule_says(run, browser):
+    precision = browser.state.scores.per_query["average_precision"]
+    assert precision[browser.settings.query] == precision.min()
+    best = AttentionBrowser(run, rule="best")
+    assert precision[best.settings.query] == precision.max()
+    assert "1 of" in best.about.value
+    assert best.trace == ""
+
+
+def test_what_comes_from_data_is_never_html(browser):
+    found = list(widgets(browser))
+    assert not [w for w in found if isinstance(w, HTML | Output)]
+    assert not [w for w in found if getattr(w, "description_allow_html", False)]
+
+
+def test_a_strange_file_name_is_shown_as_it_is(run, rendered):
+    tracklets = load_tracklets("synthetic", rendered, 0)
+    names = tracklets.names.copy()
+    browser = AttentionBrowser(run, tracklets)
+    row = browser.state.first_query + browser.settings.query
+    names[browser.state.all.table["first"].iat[row]] = STRANGE
+    browser.state.all = replace(browser.state.all, names=names)
+    browser.frame.value = 2
+    assert STRANGE in browser.about.value
+
+
+@pytest.mark.parametrize(
+    ("control", "value"),
+    [
+        ("kind", "contribution"), ("kind", "gradcam"), ("kind", "referee"), ("part", "p2"),
+        ("opacity", 0.3), ("frame", 2), ("swap", "uniform"), ("swap", "oracle"),
+        ("swap", "permuted"), ("swap", "inverted"), ("swap", "frames"), ("temperature", 0.1),
+        ("occluder", "box"), ("occluder", "person"), ("occluder", "placebo"),
+    ],
+)  # fmt: skip
+def test_every_control_changes_the_picture(browser, control, value):
+    before = browser.pair.value, browser.touch.value
+    getattr(browser, control).value = value
+    assert browser.trace == ""
+    assert (browser.pair.value, browser.touch.value) != before
+    assert Image.open(BytesIO(browser.pair.value)).height == browser.state.pair_height
+
+
+def test_the_page_does_not_jump(browser):
+    sizes = set()
+    for kind in ("weight", "gradcam"):
+        for part in ("all", "p1"):
+            browser.kind.value, browser.part.value = kind, part
+            sizes.add(Image.open(BytesIO(browser.pair.value)).size)
+    assert len(sizes) == 1
+
+
+def test_a_click_puts_a_tracklet_beside_the_query(browser):
+    before = browser.pair.value
+    browser.hits[2].click()
+    assert browser.pick == browser.view.found.rows[2]
+    assert browser.pair.value != before
+    assert [b.button_style for b in browser.hits[:4]] == ["", "", "info", ""]
+    assert browser.hits[2].description.startswith("3 ")
+
+
+def test_rank_list_says_right_or_wrong_in_words_too(browser):
+    found = browser.view.found
+    for button, match, distance in zip(browser.hits, found.matches, found.distances):
+        assert ("✓" if match else "✗") in button.description
+        assert f"{distance:.4f}" in button.description
+
+
+def test_other_weights_change_the_ranks_and_their_distances(browser):
+    distances = browser.view.found.distances
+    browser.temperature.value = 0.05
+    assert not np.allclose(browser.view.found.distances, distances, atol=1e-7)
+    assert "as trained" in browser.result.value
+    browser.temperature.value = 1
+    assert np.allclose(browser.view.found.distances, distances, atol=1e-6)
+
+
+def test_the_gallery_gets_other_weights_only_when_asked(browser):
+    browser.swap.value = "uniform"
+    query_only = browser.view.found.distances
+    browser.both.value = True
+    assert browser.trace == ""
+    assert not np.allclose(browser.view.found.distances, query_only, atol=1e-7)
+
+
+def test_the_second_visit_needs_no_network(browser):
+    def visit():
+        for number in (1, 2, 3):
+            browser.query.value = number
+            browser.hits[1].click()
+            browser.occluder.value = "grey"
+            browser.occluder.value = ""
+
+    visit()
+    before = browser.state.forwards
+    visit()
+    assert browser.state.forwards == before
+    assert browser.status.value == "from memory"
+
+
+def test_the_brush_says_what_it_did(browser):
+    browser.occluder.value = "noise"
+    small = browser.view.result
+    browser.every.value = True
+    browser.place["top"].value = 0.0
+    browser.place["height"].value = 1.0
+    assert browser.trace == ""
+    assert browser.view.result != small or browser.view.found is not None
+    assert "clips went through the network" in browser.status.value
+
+
+def test_a_filter_that_leaves_nobody_says_so(browser):
+    browser.show.value = "unmatched"
+    assert browser.status.value == "no query passes this filter"
+    browser.show.value = "all"
+    assert browser.trace == ""
+
+
+def test_the_biggest_change_between_two_runs(run, make_run):
+    other = make_run("other", seed=3)
+    browser = AttentionBrowser(run, other=other, rule="change")
+    mine = browser.state.scores.per_query["average_precision"]
+    change = (mine - browser.other["average_precision"]).abs()
+    assert change[browser.settings.query] == change.max() > 0
+    assert "change" not in AttentionBrowser(run).rule.options
+
+
+def test_training_persons_can_be_browsed(browser):
+    people = set(browser.state.tracklets.split("train").pids.tolist())
+    browser.split.value = "train"
+    assert browser.trace == ""
+    assert set(browser.state.all.pids.tolist()) <= people
+    browser.split.value = "test"
+    assert not set(browser.state.all.pids.tolist()) & people
+
+
+def test_an_error_is_shown_and_the_browser_goes_on(browser, monkeypatch):
+    monkeypatch.setattr("mmagga.browser.widget.compose", lambda *_: 1 / 0)
+    browser.frame.value = 2
+    assert browser.status.value == "ZeroDivisionError: division by zero"
+    assert "Traceback" in browser.trace
+    monkeypatch.undo()
+    browser.frame.value = 1
+    assert browser.status.value == "from memory"
+
+
+def test_a_saved_view_says_where_it_comes_from(browser):
+    browser.export.click()
+    path = next(browser.exports.glob("*.png"))
+    assert str(path) in browser.status.value
+    facts = Image.open(path).text
+    assert facts["run"] == browser.run.folder.name
+    assert facts["checkpoint"] == browser.state.checkpoint
+    assert "GGA weight" in facts["scale"]
+
+
+def test_without_masks_it_works_and_offers_no_oracle(run, monkeypatch):
+    monkeypatch.setattr("mmagga.browser.state.State.has_masks", False)
+    browser = AttentionBrowser(run)
+    assert browser.trace == ""
+    assert "oracle" not in browser.swap.options.values()
+    assert "occluded" not in browser.rule.options.values()
+    browser.occluder.value = "person"
+    assert browser.trace == ""
+
+
+def test_a_baseline_is_told_what_to_do(make_run):
+    browser = AttentionBrowser(make_run("baseline", name="baseline"))
+    assert "no attention" in browser.status.value
+    assert browser.children == (browser.status,)
+
+
+@pytest.mark.parametrize("granularities", [(), ("p1",)])
+def test_a_model_with_fewer_branches(make_run, granularities):
+    browser = AttentionBrowser(make_run(f"few{len(granularities)}", granularities=granularities))
+    assert browser.trace == ""
+    assert list(browser.part.options.values()) == ["all", "global", *granularities]
