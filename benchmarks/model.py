@@ -221,6 +221,7 @@ def main() -> None:
         "frames": size.frames,
         "repeats": options.repeats,
     }
+    out = options.out or Path(f"data/results/speed-{options.device}.csv")
     table = []
     with settings(PAPER.hardware, device):
         for run in range(1, options.runs + 1):
@@ -233,8 +234,7 @@ def main() -> None:
                     table.append({"run": run} | row | about)
                     print(pd.Series(row).to_frame().T.to_string(header=not table[1:]), flush=True)
                 del work
-    out = options.out or Path(f"data/results/speed-{options.device}.csv")
-    write_text(out, pd.DataFrame(table).to_csv(index=False, float_format="%.4g"))
+                write_text(out, pd.DataFrame(table).to_csv(index=False, float_format="%.4g"))
     print(f"written: {out}")
 
 

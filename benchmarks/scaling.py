@@ -174,6 +174,8 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     axes.plot([1, 2], [1, 0.5], ":", color=GREY, label="ideal: two processes, half each")
     axes.set(xscale="log", yscale="log", xlabel="size, relative to the smallest")
     axes.set(ylabel="CPU time, relative to the smallest", title="How the work grows")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g} ×")
     axes.legend(loc="upper left", fontsize=8)
     return figure
 

@@ -92,6 +92,7 @@ def digest(run):
     return sha.hexdigest()
 
 
+@pytest.mark.filterwarnings("ignore:.*cut short")  # of the save that was under way
 def test_killed_at_random_moments(config, whole, tmp_path):
     """SIGKILL to the whole group, with 0, 1 and 2 reading processes in turn."""
     g = np.random.default_rng(0)
@@ -109,6 +110,7 @@ def test_killed_at_random_moments(config, whole, tmp_path):
     assert digest(run) == digest(whole)
 
 
+@pytest.mark.filterwarnings("ignore:.*cut short")
 @pytest.mark.parametrize(("moment", "count"), [("fsync", 19), ("replace", 14), ("replace", 15)])
 def test_killed_in_the_middle_of_a_save(config, whole, tmp_path, moment, count):
     """Between two writes of a commit: what was saved before is what the next start finds."""

@@ -39,7 +39,7 @@ def places(tmp_path_factory):
     base = tmp_path_factory.mktemp("walk")
     return {
         "ROOT": str(base / "data"), "RUNS": str(base / "runs"), "FIGURES": str(base / "figures"),
-        "PRESET": "tiny",
+        "PRESET": "tiny", "EPOCHS": (1, 1, 1), "CLIPS": 4,
     }  # fmt: skip
 
 

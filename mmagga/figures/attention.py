@@ -41,7 +41,7 @@ BRANCHES = {
 """Branch -> its label; sheets have their rows in this order."""
 
 _GAP = 3  # pixels of the frames
-_PALE = "#FFFFFF"
+_LEVELS = 257  # odd, so that the middle of a scale is exactly white
 
 
 class Scale(NamedTuple):
@@ -77,7 +77,7 @@ def weight_scale(limit: float = math.e) -> Scale:
     ticks = {1 / limit: f"1/{limit:.3g}", 1: "1", limit: f"{limit:.3g}"}
     if limit == math.e:
         ticks = {1 / math.e: "1/e", 0.5: "0.5", 1: "1", 2: "2", math.e: "e"}
-    colours = LinearSegmentedColormap.from_list("weight", [BLUE, _PALE, RED])
+    colours = LinearSegmentedColormap.from_list("weight", [BLUE, "white", RED], _LEVELS)
     label = "weight over a uniform one (1), log scale"
     return Scale(colours, LogNorm(1 / limit, limit, clip=True), label, ticks)
 
@@ -85,7 +85,8 @@ def weight_scale(limit: float = math.e) -> Scale:
 def contribution_scale(limit: float) -> Scale:
     """Scale of contributions a cell: linear, -limit to limit, 0 in the middle."""
     ticks = {v: f"{v:+.2g}" if v else "0" for v in (-limit, -limit / 2, 0, limit / 2, limit)}
-    colours = LinearSegmentedColormap.from_list("contribution", [PINK, _PALE, GREEN])
+    ends = [PINK, "white", GREEN]
+    colours = LinearSegmentedColormap.from_list("contribution", ends, _LEVELS)
     label = "contribution to the similarity, a cell"
     return Scale(colours, Normalize(-limit, limit, clip=True), label, ticks)
 

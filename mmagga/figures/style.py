@@ -46,15 +46,20 @@ STYLE = {
 plt.switch_backend(plt.get_backend())
 
 
-def save(figure: Figure, path: Path, dpi: int = 90) -> Path:
-    """Write a figure as a PNG of 256 colours, a third of the size; the same bytes every time."""
+def save(figure: Figure, path: Path, dpi: int = 90, *, faint: bool = False) -> Path:
+    """Write a figure as a PNG of 256 colours, a third of the size; the same bytes every time.
+
+    `faint` keeps all colours, for maps whose differences are in pale ones.
+    """
     buffer = BytesIO()
     figure.savefig(buffer, dpi=dpi)
     picture = Image.open(buffer).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose.
-    few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    if not faint:
+        # Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose.
+        method = Image.Quantize.MAXCOVERAGE
+        picture = picture.quantize(256, method, kmeans=1, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
     return path
 
 
