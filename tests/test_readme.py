@@ -27,3 +27,15 @@ def test_what_the_readme_points_to_is_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+def test_the_protocols_are_the_committed_ledger():
+    ledger = pd.read_csv(ROOT / "data" / "results" / "ledger-demo.csv").set_index("convention")
+    paper, without = ledger.loc["paper"], ledger.loc["queries not searched"]
+    (paragraph,) = [s for s in README.split("\n\n") if s.startswith("**Protocols**")]
+    said = " ".join(paragraph.split())
+    assert f"mAP from {100 * paper['mAP']:.1f} to {100 * without['mAP']:.1f}" in said
+    assert f"drops {without['dropped_queries']} of {paper['valid_queries']} queries" in said
+    trapezoid, reranked = ledger["difference"][["trapezoid AP", "re-ranking"]]
+    assert f"costs {-100 * trapezoid:.1f} points" in said
+    assert f"changes −{-100 * reranked:.1f}" in said
