@@ -73,12 +73,13 @@ class Recorder:
         self.where = {"step": step, "epoch": epoch + 1, "stage": stage + 1}
         self.logs.append(log)
         self.run.append("steps", self.where | log)
+        self.stepped_at = time.monotonic()
         self.done += 1
         self.done_in_epoch += 1
         self.line.update(self.frames)
         self.line.set_postfix(stage=stage + 1, epoch=epoch + 1, loss=f"{log['loss']:.2f}")
         if self.bar and self.done == _SETTLED and step < self.total:
-            rate = self.done / (time.monotonic() - self.begun)
+            rate = self.done / (self.stepped_at - self.begun)
             left = _duration((self.total - step) / rate)
             self.line.write(f"{rate * self.frames:.0f} frames/s: about {left} to go, and tests")
         if self.board:
@@ -90,7 +91,7 @@ class Recorder:
         """Log the epoch's speed and mean losses, and its evaluation if there was one."""
         if not self.here.first:
             return
-        seconds = time.monotonic() - self.epoch_at
+        seconds = self.stepped_at - self.epoch_at  # without the evaluation
         speed = {"frames": self.done_in_epoch * self.frames, "seconds": round(seconds, 3)}
         if torch.cuda.is_available():
             speed["peak_bytes"] = torch.cuda.max_memory_allocated()

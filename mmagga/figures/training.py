@@ -66,7 +66,7 @@ def _scores(axes: Axes, epochs: pd.DataFrame | None) -> None:
             values = [100 * metrics[name] for metrics in tested["metrics"]]
             axes.plot(tested["step"], values, color=colour, marker=mark, label=name)
     if len(tested):
-        axes.legend(loc="lower left")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0.94))
     else:
         axes.text(0.5, 0.5, "not tested yet", transform=axes.transAxes, ha="center", color=GREY)
 
