@@ -1,6 +1,7 @@
 """One small run on rendered people: its folder, its resumption, its verbs."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
@@ -321,6 +322,18 @@ def test_a_run_says_what_it_will_do_and_is_watched(config, tmp_path, capsys):
     assert str(run.folder) in out
     assert "frames/s: about 0 min" in out
     assert seen[-1] == 6
+
+
+def test_tensorboard_is_written_or_asked_for(config, tmp_path, monkeypatch):
+    """It is an extra: where it is not installed the run says what to install, and has not begun."""
+    one = dataclasses.replace(config, stages=(StageConfig(1, 1e-3),), tensorboard=True)
+    if importlib.util.find_spec("tensorboard"):
+        run = train(one, tmp_path / "run", bar=False)
+        assert list((run.folder / "tensorboard").glob("events*"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MmaggaError, match="pip install 'tensorboard"):
+        train(one, tmp_path / "other", bar=False)
+    assert Run(tmp_path / "other").read("steps").empty
 
 
 def test_what_is_no_run_is_said_to_be_none(tmp_path):
