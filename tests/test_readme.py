@@ -39,3 +39,19 @@ def test_the_protocols_are_the_committed_ledger():
     trapezoid, reranked = ledger["difference"][["trapezoid AP", "re-ranking"]]
     assert f"costs {-100 * trapezoid:.1f} points" in said
     assert f"changes −{-100 * reranked:.1f}" in said
+
+
+def test_the_ablation_is_the_committed_one():
+    from mmagga import comparison
+    from mmagga.grids import GRIDS
+
+    path = ROOT / "data" / "results" / "ablations-modules-study.csv"
+    summary = comparison.summary(*comparison.read(path), GRIDS["modules"].rows)
+    section = README.split("**What the parts earn**")[1].split("\n\n")[1]
+    for label, row in summary.iterrows():
+        (line,) = [s for s in section.splitlines() if s.startswith(f"| {label} ")]
+        assert f"{100 * row['mAP']:.1f} ± {100 * row['mAP sd']:.1f}" in line
+        if label != "baseline":
+            wanted = row[["difference", "difference_low", "difference_high"]]
+            said = [float(x.replace("−", "-")) for x in re.findall(r"[−+]\d+\.\d", line)]
+            assert said == pytest.approx(100 * wanted, abs=0.0501)
