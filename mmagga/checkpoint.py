@@ -112,8 +112,9 @@ def load_latest(folder: Path, device: str | torch.device = "cpu") -> dict[str, A
             state = torch.load(path, map_location=device, weights_only=True)
         except torch.OutOfMemoryError:
             raise
-        except FileNotFoundError:
-            damaged.append(f"{path} (missing: its save was cut short, or half of it is lost)")
+        except FileNotFoundError as error:
+            lost = Path(error.filename).name
+            damaged.append(f"{path} ({lost} is missing: the save was cut short, or it was lost)")
             continue
         except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
             damaged.append(f"{path} ({error})")
