@@ -94,19 +94,24 @@ def digest(run):
 
 @pytest.mark.filterwarnings("ignore:.*cut short")  # of the save that was under way
 def test_killed_at_random_moments(config, whole, tmp_path):
-    """SIGKILL to the whole group, with 0, 1 and 2 reading processes in turn."""
+    """SIGKILL to the whole group, with 0, 1 and 2 reading processes in turn; each time a few steps
+    further on, or in the first seconds, before a model is even built.
+    """
     g = np.random.default_rng(0)
-    run, kills = Run(tmp_path / "run"), []
-    while len(kills) < 4 and run.metrics.get("epoch") != 12:
+    run, kills, goal = Run(tmp_path / "run"), [], 0
+    while len(kills) < 5 and goal < STEPS:
         child = start(dataclasses.replace(config, workers=len(kills) % 3), run.folder)
-        time.sleep(g.uniform(0.2, 6.0))
+        while run.saved_step < goal and child.poll() is None:
+            time.sleep(0.01)
+        time.sleep(g.uniform(0.0, 1.0))
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-        kills.append(run.saved_step if run.folder.exists() else 0)
+        kills.append(run.saved_step)
+        goal = kills[-1] + int(g.integers(2, 7))
     train(config, run.folder, bar=False)
     print(f"1 run, {len(kills)} kills, checkpoints then at steps {kills} of {STEPS}")
     print(f"killed {digest(run)}\nwhole  {digest(whole)}")
-    assert kills
+    assert len(set(kills)) > 2
     assert digest(run) == digest(whole)
 
 
