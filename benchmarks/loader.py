@@ -1,23 +1,26 @@
 """Frames per second on one core, from disk to a batch, against Pillow and torchvision.
 
-    python benchmarks/loader.py [--frames 512] [--repeats 7] [--images FOLDER]
+    python benchmarks/loader.py [--frames 512] [--repeats 7] [--runs 2] [--images FOLDER]
 
 The reference does what the authors' loader does: each frame opened with Pillow, then Resize,
 RandomHorizontalFlip, Pad, RandomCrop, ToTensor, Normalize, RandomErasing one by one. Ours reads
 whole clips as bytes and augments them as a batch, on the GPU where there is one. All take turns in
 one run, so that a busy machine slows them alike; ratios are of medians, with quartiles beside them.
+The rows go to `--out`; benchmarks/README.md shows those of data/results (`benchmarks/readme.py`).
 """
 
 import argparse
 import cProfile
+import datetime
 import pstats
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torchvision import transforms as T
@@ -27,10 +30,17 @@ from mmagga.data.augment import ERASE_VALUE, MEAN, STD, apply, draw
 from mmagga.data.frames import decode, open_frames
 from mmagga.data.packed import pack
 from mmagga.data.tracklets import Tracklets, make_tracklets
+from mmagga.files import write_text
 
 CLIP = 8
 BATCH = 8
 """Clips; a batch is 64 frames."""
+WORK = (
+    "uint8 clips",
+    "augmented batch, all on the core",
+    "augmented batch, a GPU augments",
+)
+"""The last compares what is left to a core when a GPU augments with all that the reference does."""
 
 
 def write_set(root: Path, frames: int, size: tuple[int, int], images: Path | None) -> Tracklets:
@@ -104,13 +114,11 @@ def measure(
     return micros
 
 
-def show(title: str, micros: dict[str, list[float]], reference: list[float]) -> None:
-    print(f"\n{title}\n{'':22}{'µs/frame':>10}{'quartiles':>14}{'frames/s':>10}{'ratio':>8}")
+def rows(title: str, micros: dict[str, list[float]], reference: list[float]) -> Iterator[dict]:
     for name, values in micros.items():
         low, middle, high = statistics.quantiles(values, n=4)
-        ratio = statistics.median(reference) / middle
-        spread = f"{low:.0f}–{high:.0f}"
-        print(f"{name:22}{middle:10.0f}{spread:>14}{1e6 / middle:10.0f}{ratio:7.1f}×")
+        row = {"work": title, "variant": name, "micros": middle, "micros_q1": low}
+        yield row | {"micros_q3": high, "times_plain": statistics.median(reference) / middle}
 
 
 def show_profile(title: str, run: Callable[[bool], None]) -> None:
@@ -128,8 +136,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=2, help="the whole table so many times")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"))
     parser.add_argument("--images", type=Path, help="take the frames from here instead of noise")
+    parser.add_argument("--out", type=Path, default=Path("data/results/speed-loader.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     size, frames = tuple(options.size), options.frames // (CLIP * BATCH) * CLIP * BATCH
@@ -151,14 +161,21 @@ def main() -> None:
             "pack, original": kit(tracklets, size, original),
             "pack, raw": kit(tracklets, size, raw),
         }
-        raw_clips = measure(readers, False, frames, options.repeats)
-        finished = measure(readers, True, frames, options.repeats)
         slow, *ours = readers
-        show("to uint8 clips", raw_clips, raw_clips[slow])
-        show("to augmented, normalised clips, all on the core", finished, finished[slow])
-        share = {name: raw_clips[name] for name in ours}
-        title = "what is left to a loader core when a GPU augments"
-        show(title, {slow: finished[slow], **share}, finished[slow])
+        found = []
+        for number in range(1, options.runs + 1):
+            clips = measure(readers, False, frames, options.repeats)
+            finished = measure(readers, True, frames, options.repeats)
+            share = {slow: finished[slow], **{name: clips[name] for name in ours}}
+            for title, micros in zip(WORK, (clips, finished, share), strict=True):
+                found += [{"run": number} | row for row in rows(title, micros, micros[slow])]
+        table = pd.DataFrame(found).assign(
+            height=size[0], width=size[1], images="photographs" if options.images else "noise",
+            frames=frames, repeats=options.repeats, date=datetime.date.today().isoformat(),
+        )  # fmt: skip
+        print(table.iloc[:, :7].to_string(index=False, float_format="{:.4g}".format))
+        write_text(options.out, table.to_csv(index=False, float_format="%.4g"))
+        print(f"written: {options.out}")
         for name in ("files", "pack, raw"):
             show_profile(name, readers[name])
 

@@ -36,6 +36,36 @@ def model(results: Path) -> str:
     return "\n".join(text)
 
 
+def loader(results: Path) -> str:
+    """Give microseconds a frame and ratios; runs stand side by side."""
+    rows = pd.read_csv(results / "speed-loader.csv")
+    about = rows.iloc[0]
+    lines = []
+    for (work, variant), runs in rows.groupby(["work", "variant"], sort=False):
+        spread = " · ".join(_spread(row, "micros") for row in runs.itertuples())
+        rate = " · ".join(f"{1e6 / micros:,.0f}" for micros in runs.micros)
+        lines.append([work, variant, spread, rate, _joined(runs.times_plain, "×")])
+    return (
+        f"one CPU core, {about.frames} frames of {about.height}×{about.width} ({about.images}), "
+        f"{about.date}, {about.repeats} repeats a run\n\n"
+    ) + _table(["to", "what", "µs a frame (quartiles)", "frames/s", "times plain"], lines)
+
+
+def retrieval(results: Path) -> str:
+    rows = pd.read_csv(results / "speed-retrieval.csv")
+    about = rows.iloc[0]
+    lines = []
+    for work, runs in rows.groupby("work", sort=False):
+        memory = _joined(runs.peak_gb, " GB")
+        spread = " · ".join(map(_spread, runs.itertuples()))
+        lines.append([work, spread, _joined(runs.times_ours, "×"), memory])
+    return (
+        f"{about.threads} CPU thread{'s' * bool(about.threads > 1)}, {about.queries:,} queries × "
+        f"{about.gallery + about.queries:,} × {about.dim:,}, {about.date}, "
+        f"{about.rounds} rounds a run\n\n"
+    ) + _table(["work", "seconds (quartiles), run by run", "times ours", "peak memory"], lines)
+
+
 def startup(results: Path) -> str:
     rows = pd.read_csv(results / "speed-startup.csv")
     lines = [
@@ -61,6 +91,8 @@ def scaling(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "model": model,
+    "loader": loader,
+    "retrieval": retrieval,
     "startup": startup,
     "scaling": scaling,
 }
@@ -75,8 +107,9 @@ def filled(text: str, results: Path = RESULTS) -> str:
     return text
 
 
-def _spread(row: tuple) -> str:
-    return f"{row.seconds:.3g} ({row.seconds_q1:.3g}–{row.seconds_q3:.3g})"
+def _spread(row: tuple, unit: str = "seconds") -> str:
+    low, middle, high = (getattr(row, unit + end) for end in ("_q1", "", "_q3"))
+    return f"{middle:.3g} ({low:.3g}–{high:.3g})"
 
 
 def _joined(values: pd.Series, unit: str) -> str:

@@ -5,19 +5,24 @@
 
 Each round times our evaluation, a bare float32 and a bare float64 matrix product of all queries
 with all they search (the least that any exact distance costs), and the first queries of two loops.
-Printed are the best of the rounds, ratios to ours, the largest difference of AP and INP, and our
-peak memory. `--scaling` evaluates galleries of a thousand to a million rows instead.
+Medians of the rounds and ratios to ours go to `--out` with the largest difference of AP and INP
+and our peak memory; benchmarks/README.md shows them. `--scaling` evaluates galleries of a thousand
+to a million rows instead.
 """
 
 import argparse
-import math
+import datetime
 import resource
+import statistics
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
+from mmagga.files import write_text
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
 
 
@@ -52,7 +57,8 @@ def compare(args: argparse.Namespace) -> None:
     sides = [Embeddings(*map(torch.from_numpy, side)) for side in (query, gallery)]
     data = peak()
     scores = evaluate(*sides, PROTOCOLS["mars"])
-    print(f"{scores}\npeak memory {peak():.2f} GB, {data:.2f} of it before the evaluation began")
+    memory = peak()
+    print(f"{scores}\npeak memory {memory:.2f} GB, {data:.2f} of it before the evaluation began")
 
     searched = tuple(np.concatenate(pair) for pair in zip(gallery, query))
     first, few = (tuple(part[:n] for part in query) for n in (args.loop, args.loop // 4))
@@ -64,20 +70,31 @@ def compare(args: argparse.Namespace) -> None:
         "subtraction loop": lambda: plain_loop(few, searched, False),
     }
     share = {"matrix-vector loop": len(first[0]), "subtraction loop": len(few[0])}
-    best, found = dict.fromkeys(work, math.inf), {}
-    for _ in range(args.rounds):
-        for name, do in work.items():
-            start = time.perf_counter()
-            found[name] = do()
-            seconds = (time.perf_counter() - start) * args.queries / share.get(name, args.queries)
-            best[name] = min(best[name], seconds)
     ours = scores.per_query[["average_precision", "inp"]].to_numpy()
-    for name, seconds in best.items():
-        print(f"{name:20}{seconds:8.2f} s {seconds / best['ours']:8.2f} times ours", end="")
-        if name in share:
-            difference = np.abs(found[name] - ours[: share[name]]).max()
-            print(f", largest difference {difference:.1e}", end="")
-        print()
+    rows = []
+    for run in range(1, args.runs + 1):
+        seconds: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(args.rounds):
+            for name, do in work.items():
+                start = time.perf_counter()
+                found = do()
+                scale = args.queries / share.get(name, args.queries)
+                seconds[name].append((time.perf_counter() - start) * scale)
+                if name in share:
+                    difference = np.abs(found - ours[: share[name]]).max()
+                    assert difference < 1e-6, f"{name}: AP or INP differs by {difference:.1e}"
+        for name, values in seconds.items():
+            low, middle, high = statistics.quantiles(values, n=4)
+            row = {"run": run, "work": name, "seconds": middle, "seconds_q1": low}
+            row |= {"seconds_q3": high, "times_ours": middle / statistics.median(seconds["ours"])}
+            rows.append(row | {"peak_gb": memory if name == "ours" else None})
+    table = pd.DataFrame(rows).assign(
+        threads=torch.get_num_threads(), queries=args.queries, gallery=args.gallery, dim=args.dim,
+        rounds=args.rounds, date=datetime.date.today().isoformat(),
+    )  # fmt: skip
+    print(table.iloc[:, :7].to_string(index=False, float_format="{:.4g}".format))
+    write_text(args.out, table.to_csv(index=False, float_format="%.4g"))
+    print(f"written: {args.out}")
 
 
 def product(a: np.ndarray, b: np.ndarray, dtype: torch.dtype, chunk: int = 1024) -> None:
@@ -119,8 +136,12 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=4096)
     parser.add_argument("--loop", type=int, default=100, help="queries a loop is timed on")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=2, help="the whole table so many times")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--out", type=Path, default=Path("data/results/speed-retrieval.csv"))
     parser.add_argument("--scaling", action="store_true", help="grow the gallery, dim 64")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     if args.scaling:
         scaling(min(args.queries, 500), 64)
     else:

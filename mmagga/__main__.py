@@ -45,36 +45,49 @@ def train(args: list[str]) -> None:
 
 
 def evaluate(
-    run: Path, root: Path | None = None, device: str = "auto", partial: bool = False
+    run: Path,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    partial: bool = False,
 ) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
 
     Args:
         run: Run folder.
-        root: Data folder, if it has moved since training.
+        root: Data folder, if it is another than in training.
+        dataset: Its data set, likewise.
+        out: CSV file for one row a query; by default in the run folder.
         device: cpu, cuda or auto.
         partial: Take what fits of a checkpoint of another network, and say how much that is.
     """
+    from mmagga.files import write_text
     from mmagga.runs import Run
     from mmagga.training import resolve_device, score
 
-    config = Run(run).config
-    config = dataclasses.replace(config, device=device, root=root or config.root)
+    config = _config(run, dataset, root, device)
+    out = out or _in_folder(run, "queries-partial" if partial else "queries", config, ".csv")
     tracklets = _load(config.dataset, config.root, config.split)
     scores = score(Run(run).load_model(resolve_device(device), partial), tracklets, config)
-    Run(run).save_queries(scores.per_query)
-    print(f"{scores}\none row a query: {run / 'queries.csv'}")
+    write_text(out, scores.per_query.to_csv(index=False))
+    print(f"{scores}\none row a query: {out}")
 
 
 def ledger(
-    run: Path, root: Path | None = None, out: Path | None = None, device: str = "auto"
+    run: Path,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
 ) -> None:
     """Evaluate a run under every convention that papers use, side by side.
 
     Args:
         run: Run folder.
-        root: Data folder, if it has moved since training.
-        out: CSV file to write; by default ledger.csv in the run folder.
+        root: Data folder, if it is another than in training.
+        dataset: Its data set, likewise.
+        out: CSV file to write; by default in the run folder.
         device: cpu, cuda or auto.
     """
     from mmagga.files import write_text
@@ -82,12 +95,12 @@ def ledger(
     from mmagga.runs import Run
     from mmagga.training import resolve_device
 
-    config = Run(run).config
-    config = dataclasses.replace(config, device=device, root=root or config.root)
+    config = _config(run, dataset, root, device)
     tracklets = _load(config.dataset, config.root, config.split)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
-    table = with_best_epoch(table, Run(run))
-    out = out or run / "ledger.csv"
+    if config.dataset == Run(run).config.dataset:
+        table = with_best_epoch(table, Run(run))
+    out = out or _in_folder(run, "ledger", config, ".csv")
     write_text(out, table.to_csv(index=False))
     print(f"{show(table)}\nwhat each changes, and who uses it: {out}")
 
@@ -116,15 +129,14 @@ def attention(
     from mmagga.runs import Run
     from mmagga.training import resolve_device
 
-    config = Run(run).config
-    dataset, root = dataset or config.dataset, root or config.root
-    config = dataclasses.replace(config, dataset=dataset, root=root)
+    config = _config(run, dataset, root, device)
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
     model = Run(run).load_model(resolve_device(device))
-    tracklets = _load(dataset, root, config.split)
+    tracklets = _load(config.dataset, config.root, config.split)
     found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
-    for path in write(found, out or run / "attention", f"{run.name} on {dataset}"):
+    out = out or _in_folder(run, "attention", config)
+    for path in write(found, out, f"{run.name} on {config.dataset}"):
         print(path)
     print(verdicts(found.table).to_string(index=False))
 
@@ -308,6 +320,26 @@ def data_crop(
     pairs = list(zip(videos, tracks, strict=True))
     tracklets = crop_video(pairs, out, identities=identities, max_gap=max_gap)
     print(tracklets.summary().to_string(), *tracklets.notes, sep="\n")
+
+
+def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:
+    """Give a run's configuration, to be used on data that may lie elsewhere or be others."""
+    from mmagga.runs import Run
+
+    config = Run(run).config
+    if dataset not in (None, config.dataset) and root is None:
+        raise MmaggaError(f"--dataset {dataset} is not what {run} was trained on: give --root too")
+    return dataclasses.replace(
+        config, dataset=dataset or config.dataset, root=root or config.root, device=device
+    )
+
+
+def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
+    """Name a result in the run folder, after the data set if it is not the run's own."""
+    from mmagga.runs import Run
+
+    other = f"-{config.dataset}" if config.dataset != Run(run).config.dataset else ""
+    return run / f"{stem}{other}{suffix}"
 
 
 def _load(dataset: str, root: Path, split: int = 0) -> Any:

@@ -359,6 +359,19 @@ def test_evaluate_gives_what_training_measured(finished, capsys):
     assert queries["average_precision"].mean() == pytest.approx(finished.metrics["mAP"], abs=1e-6)
 
 
+def test_another_data_set_does_not_touch_the_run_s_own_results(finished, tmp_path, capsys):
+    """Evaluated elsewhere, a run keeps the queries that ablations compare."""
+    run, root = str(finished.folder), tmp_path / "elsewhere"
+    render(root, "tiny", layout="prid2011", workers=1, progress=False)
+    before = (finished.folder / "queries.csv").read_bytes()
+    assert main(["evaluate", "--run", run, "--dataset", "prid2011"]) == 2
+    assert "give --root too" in capsys.readouterr().err
+    assert main(["evaluate", "--run", run, "--dataset", "prid2011", "--root", str(root)]) == 0
+    assert "two_camera" in capsys.readouterr().out
+    assert (finished.folder / "queries.csv").read_bytes() == before
+    assert len(pd.read_csv(finished.folder / "queries-prid2011.csv"))
+
+
 def test_train_takes_any_field(config, finished, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = f"train demo --root {config.root} --frames 2 --ids-per-batch 2 --clips-per-id 2"

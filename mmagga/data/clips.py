@@ -89,7 +89,16 @@ def epoch_batches(
 
 
 def training_labels(tracklets: Tracklets) -> tuple[np.ndarray, int]:
-    """Give the (N,) labels 0..K-1 of the training persons, by ascending id, and K."""
+    """Give the (N,) labels 0..K-1 of the training persons, by ascending id, and K.
+
+    Raises DataError where nobody is to train on, as in one's own video.
+    """
+    if not len(tracklets):
+        raise DataError(
+            f"{tracklets.dataset} in {tracklets.root} has no training tracklets. Train on a data "
+            "set that has, then look at this one with that run: python -m mmagga evaluate "
+            f"--run RUN --dataset {tracklets.dataset} --root {tracklets.root}"
+        )
     ids, labels = np.unique(tracklets.pids, return_inverse=True)
     return labels, len(ids)
 

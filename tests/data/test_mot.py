@@ -7,6 +7,7 @@ import pytest
 import trees
 
 from mmagga.data import frames, load_tracklets, mot
+from mmagga.data.clips import training_labels
 from mmagga.data.mot import crop_video, read_video
 from mmagga.errors import DataError, MmaggaError
 
@@ -284,3 +285,9 @@ def test_a_tracklet_without_its_folder(street, tmp_path):
     ).to_csv(path, index=False)
     with pytest.raises(DataError, match=r"c1_t5_0 cannot be listed: No such file"):
         load_tracklets("mot", tmp_path / "out")
+
+
+def test_nobody_is_there_to_train_on(street, tmp_path):
+    tracklets = crop_video(street, tmp_path / "out", progress=False)
+    with pytest.raises(DataError, match=r"no training tracklets.*evaluate --run RUN --dataset mot"):
+        training_labels(tracklets.split("train"))
