@@ -31,10 +31,12 @@ from mmagga.data.clips import dense_clips
 from mmagga.files import write_text
 from mmagga.hardware import autocast, for_embedding, prepare, settings
 from mmagga.model.backbone import Backbone
+from mmagga.model.build import from_scratch
 from mmagga.state import State, initial_state, make_optimizer
 from mmagga.training import train_step
 
 NUM_IDS = 625
+PLAIN = replace(from_scratch(PAPER), hardware=HardwareConfig(precision="float32"))
 MARS_CLIPS = 400 * 2500
 MARS_FRAMES = 8 * 657_709
 
@@ -73,7 +75,7 @@ def training(size: Size, device: torch.device, compiled: bool) -> dict[str, Call
     """One training step of each variant."""
     clips = torch.randn(size.clips, size.frames, 3, 256, 128, device=device)
     labels = torch.arange(size.clips, device=device) // 2
-    config = replace(PAPER, frames=size.frames, hardware=HardwareConfig(precision="float32"))
+    config = replace(PLAIN, frames=size.frames)
 
     plain = initial_state(config, NUM_IDS, device)
     optimizer = torch.optim.Adam(plain.model.parameters(), lr=1e-4, weight_decay=5e-4)
@@ -100,7 +102,7 @@ def _forward_backward(bare: Bare, clips: Tensor, config: Config) -> None:
 def embedding(size: Size, device: torch.device) -> dict[str, Callable[[], object]]:
     """Embed some tracklets: plainly one by one, otherwise their clips in constant batches."""
     tracklets = [torch.randn(n, 3, 256, 128, device=device) for n in size.lengths]
-    config = replace(PAPER, frames=size.frames, hardware=HardwareConfig(precision="float32"))
+    config = replace(PLAIN, frames=size.frames)
     model = initial_state(config, NUM_IDS, device).model.eval()
     plain = Plain(model)
 

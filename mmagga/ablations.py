@@ -27,7 +27,7 @@ from mmagga.data.index import checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.evaluation import score
 from mmagga.grids import Grid, changed
-from mmagga.model.build import build_model
+from mmagga.model.build import build_model, from_scratch
 from mmagga.progress import progress
 from mmagga.runs import RUNS, Run
 from mmagga.schedule import total_epochs
@@ -191,7 +191,7 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
     if cell.run.saved_step < metrics["step"]:  # killed between log and checkpoint
         train(config, cell.run.folder, tracklets=tracklets, bar=bar)
     state = cell.run.load_state()
-    model = build_model(_from_scratch(config), state["num_ids"])
+    model = build_model(from_scratch(config), state["num_ids"])
     model.load_state_dict(state["model"])
     scores = score(model, tracklets, config, bar)
     if scores.queries != metrics["queries"] or abs(scores.mAP - metrics["mAP"]) >= SAME:
@@ -209,15 +209,10 @@ def cost(config: Config) -> tuple[int, float]:
     A multiplication and an addition are two operations. The classifiers, which grow with the
     number of training persons and are not used in retrieval, are not counted.
     """
-    model = _from_scratch(config).model
+    model = from_scratch(config).model
     return _cost(
         Config(frames=config.frames, height=config.height, width=config.width, model=model)
     )
-
-
-def _from_scratch(config: Config) -> Config:
-    """Leave out the weights to start from: building the network does not need them."""
-    return replace(config, model=replace(config.model, weights=None))
 
 
 @cache

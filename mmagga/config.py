@@ -157,7 +157,7 @@ class Config:
     """Also write the log for TensorBoard, into the run folder."""
 
 
-PAPER = Config()
+PAPER = Config(model=ModelConfig(weights="IMAGENET1K_V1"))
 
 DEMO = Config(
     dataset="synthetic",

@@ -10,7 +10,7 @@ matrices.jsonl     MMA, at the end of each stage     checkpoints/       see `mma
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from mmagga import __version__, checkpoint
 from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
 from mmagga.files import append_line, commit, write_json, write_text
-from mmagga.model.build import build_model
+from mmagga.model.build import build_model, from_scratch
 
 RUNS = Path("runs")
 
@@ -147,9 +147,7 @@ class Run:
         state = self.load_state(device)
         if state is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
-        config = self.config
-        scratch = replace(config, model=replace(config.model, weights=None))
-        model = build_model(scratch, state["num_ids"])
+        model = build_model(from_scratch(self.config), state["num_ids"])
         checkpoint.load_into(model, state["model"], f"the checkpoint of {self.folder}", partial)
         return model.to(device).eval()
 

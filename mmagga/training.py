@@ -40,6 +40,7 @@ from mmagga.losses import (
     smoothed_cross_entropy,
     weighted_regularized_triplet,
 )
+from mmagga.model.build import from_scratch
 from mmagga.randomness import seed_torch
 from mmagga.recorder import Recorder
 from mmagga.retrieval import Scores
@@ -232,8 +233,9 @@ def resume(
     run: Run, config: Config, facts: dict[str, Any], steps: int, device: torch.device, here: World
 ) -> State:
     """Give the state of the newest checkpoint, or the initial one, and rewind the log to it."""
-    state = initial_state(config, facts["num_ids"], device)
     saved = run.load_state(device)
+    start = config if saved is None else from_scratch(config)
+    state = initial_state(start, facts["num_ids"], device)
     if saved is not None:
         for name, what in (("num_ids", "identities"), ("data", "frames"), ("split", "split")):
             if saved[name] != facts[name]:

@@ -27,6 +27,11 @@ def test_presets_follow_the_data_set():
     assert preset("ilids_vid", Path("d")).ids_per_batch * PAPER.clips_per_id == 32
 
 
+def test_the_paper_starts_from_imagenet_and_the_demo_from_nothing():
+    assert preset("mars", Path("d")).model.weights == "IMAGENET1K_V1"
+    assert DEMO.model.weights is None
+
+
 def test_an_unknown_field_is_refused():
     with pytest.raises(TypeError, match="no_such"):
         from_dict(to_dict(DEMO) | {"no_such": 1})

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torchvision
 
 from mmagga import hardware, training
 from mmagga.__main__ import main
@@ -141,6 +142,28 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     monkeypatch.undo()
     torch.manual_seed(12345)  # whatever the global generator was meanwhile
     assert_same_run(train(config, tmp_path / "run", bar=False), finished)
+
+
+def test_a_run_goes_on_without_the_weights_it_started_from(config, tmp_path, monkeypatch):
+    step, weights = training.train_step, tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+
+    def interrupted(state, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(state, *args)
+
+    model = dataclasses.replace(config.model, weights=str(weights))
+    config = dataclasses.replace(config, model=model, stages=(StageConfig(1, 1e-3),))
+    monkeypatch.setattr(training, "train_step", interrupted)
+    with pytest.raises(Stopped):
+        train(config, tmp_path / "run", bar=False)
+    monkeypatch.undo()
+    weights.unlink()
+    run = train(config, tmp_path / "run", bar=False)
+    assert run.metrics["epoch"] == 1
+    run.load_model()
+    with pytest.raises(CheckpointError, match="no such file"):
+        train(config, tmp_path / "new", bar=False)
 
 
 def test_dropout_is_drawn_again_after_a_stop(config, tmp_path, monkeypatch):

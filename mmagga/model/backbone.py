@@ -232,6 +232,6 @@ def _fetch(url: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"the pretrained weights could not be downloaded ({error}). Where there is a network, "
-            f"get {url} and put it at {path}, or give the file's path as `weights`."
+            f"get {url} and put it at {path}, or name the file: --model.weights FILE."
         ) from None
     return path

@@ -1,9 +1,16 @@
 """From a configuration to a network."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from mmagga.config import Config
 from mmagga.model.mmagga import MMAGGA, Baseline
+
+
+def from_scratch(config: Config) -> Config:
+    """Leave out the weights to start from: who fills the network from elsewhere needs none."""
+    return replace(config, model=replace(config.model, weights=None))
 
 
 def build_model(config: Config, num_ids: int) -> nn.Module:
