@@ -102,15 +102,15 @@ def _batches(rows: int) -> list[range]:
 def measure(
     readers: dict[str, Callable[[bool], None]], augmented: bool, frames: int, repeats: int
 ) -> dict[str, list[float]]:
-    """Give microseconds a frame, one number a repeat; the readers take turns."""
+    """Give CPU microseconds a frame, one number a repeat; the readers take turns."""
     for run in readers.values():
         run(augmented)
     micros: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(repeats):
         for name, run in readers.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run(augmented)
-            micros[name].append((time.perf_counter() - start) / frames * 1e6)
+            micros[name].append((time.process_time() - start) / frames * 1e6)
     return micros
 
 

@@ -109,7 +109,8 @@ def filled(text: str, results: Path = RESULTS) -> str:
 
 def _spread(row: tuple, unit: str = "seconds") -> str:
     low, middle, high = (getattr(row, unit + end) for end in ("_q1", "", "_q3"))
-    return f"{middle:.3g} ({low:.3g}–{high:.3g})"
+    digits = ",.0f" if middle >= 100 else ".3g"
+    return f"{middle:{digits}} ({low:{digits}}–{high:{digits}})"
 
 
 def _joined(values: pd.Series, unit: str) -> str:

@@ -235,6 +235,58 @@ def _percent(share: float) -> str:
     return _number(100 * share, 1)
 
 
+# --- attention ----------------------------------------------------------------------------------
+
+ATTENTION = {
+    "R": ("A6 max/min ratio", "none", 1, 2),
+    "A1 object, nats": ("A1 DiD", "object", 1, 3),
+    "A1 person": ("A1 DiD", "person", 1, 3),
+    "A2 object, %": ("A2 corruption removed", "object", 100, 1),
+    "A7 object, points": ("A7 swap gain", "object", 100, 1),
+}
+"""Column: measure, occluder, unit, digits."""
+
+
+def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
+    """Give what benchmarks/attention_study.py found: a row for each arm and branch."""
+    by_row = study.set_index(["arm", "branch", "measure", "occluder"])
+    words = verdicts[verdicts["occluder"] == "all"]
+    rows = []
+    for (arm, branch), found in words.groupby(["arm", "branch"], sort=False):
+        row = {"arm": arm, "branch": branch}
+        for head, (measure, occluder, unit, digits) in ATTENTION.items():
+            key = arm, branch, measure, occluder
+            row[head] = _range(unit * by_row.loc[key], digits) if key in by_row.index else NONE
+        for question in ("reacts", "matters"):
+            said = found[question].dropna()
+            counts = said.value_counts()
+            row[question] = ", ".join(f"{n} {word}" for word, n in counts.items()) or NONE
+        rows.append(row)
+    cells = pd.DataFrame(rows)
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    rules = np.flatnonzero(cells["arm"] != cells["arm"].shift())[1:]
+    caption = "Does GGA turn away from occluders, and does that help? Verdicts count networks."
+    return Table(cells, marks, caption, ATTENTION_READING, tuple(rules.tolist()), texts=2)
+
+
+ATTENTION_READING = (
+    "Arms: networks trained on rendered people with occluders, on the same people without (clear), "
+    "and on real photographs; where an arm has splits, a network is one split's.",
+    "Mean over the networks; from the lowest to the highest end of their 95 % intervals; in "
+    "brackets the best that weights of this kind can reach.",
+    "R: largest over smallest weight of a clip. A1: change of ln a on what a pasted object or "
+    "person covers less that elsewhere, below −0.02 wanted. A2: share of its weight that the "
+    "occluder lost, above 5 % wanted. A7: mAP gained over uniform weights, occluded queries less "
+    "clean ones. A verdict is the weakest over objects, persons and noise.",
+)
+
+
+def _range(line: pd.Series, digits: int) -> str:
+    middle, low, high = (f"{line[name]:.{digits}f}" for name in ("value", "low", "high"))
+    best = f" [{line['attainable']:.{digits}f}]" if np.isfinite(line["attainable"]) else ""
+    return f"{middle} ({low} to {high}){best}".replace("-", "−")
+
+
 # --- files --------------------------------------------------------------------------------------
 
 
@@ -251,6 +303,11 @@ def all_tables(results: Path) -> dict[str, Table]:
             tables[path.stem] = ablation_table(name, base, *comparison.read(path))
     for path in sorted(results.glob("ledger*.csv")):
         tables[path.stem] = ledger_table(pd.read_csv(path), path.stem)
+    found = sorted(results.glob("attention*_verdicts.csv"))
+    if found:
+        studies = [path.with_name(path.name.replace("_verdicts", "")) for path in found]
+        both = [pd.concat(map(pd.read_csv, paths)) for paths in (studies, found)]
+        tables["attention"] = attention_table(*both)
     return tables
 
 

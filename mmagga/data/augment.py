@@ -107,4 +107,10 @@ def normalize(clips: Tensor) -> Tensor:
     """Turn (…, 3, H, W) bytes into ImageNet-normalised float32."""
     mean = torch.tensor(MEAN, device=clips.device).view(3, 1, 1)
     std = torch.tensor(STD, device=clips.device).view(3, 1, 1)
-    return clips.float().mul_(1 / (255 * std)).sub_(mean / std)
+    scale, shift = 1 / (255 * std), mean / std
+    if clips.device.type != "cpu":
+        return clips.float().mul_(scale).sub_(shift)
+    out = torch.empty_like(clips, dtype=torch.float32)
+    for frame in np.ndindex(clips.shape[:-3]):  # one after the other, each stays in the cache
+        out[frame].copy_(clips[frame]).mul_(scale).sub_(shift)
+    return out
