@@ -5,6 +5,14 @@
         [--clips 228] [--out data/results]
     python benchmarks/attention_study.py --arm photographs RUN --root prid2011=FOLDER --name real
 
+The runs of the first two arms are the rows MMA-GGA of
+
+    python -m mmagga ablate modules --base study
+    python -m mmagga ablate modules --base study --root data/synthetic-study-clear \
+        --runs runs-clear --out runs-clear
+
+on the rendered presets study and study-clear; those of the third benchmarks/yardsticks.py makes.
+
 An arm is a way of training: all its runs are the full network, with different seeds, and are
 examined on the query tracklets of its data, under pasted occluders and, where the data has masks,
 under filmed ones. Runs are only read. With --name real the files are attention_real.csv, ….

@@ -62,6 +62,7 @@ PRESETS: dict[str, SyntheticSpec] = {
     "tiny": SyntheticSpec(5, 4, cameras=2, tracklets=(2, 4), frames=(3, 6), distractors=2, junk=1),
     "demo": SyntheticSpec(24, 20, distractors=12, junk=4),
     "study": SyntheticSpec(32, 80, distractors=40, junk=8),
+    "study-clear": SyntheticSpec(32, 80, distractors=40, junk=8, occlusion=0),
     "medium": SyntheticSpec(
         110, 90, cameras=6, tracklets=(5, 9), frames=(8, 32), distractors=120, junk=40
     ),
@@ -70,7 +71,7 @@ PRESETS: dict[str, SyntheticSpec] = {
     ),
 }
 """Sizes by name: `tiny` for tests, `demo` for the notebooks, `study` for the committed
-ablations and the attention battery, `large` has 20,000 tracklets."""
+ablations and the attention study, `study-clear` the same without occluders, `large` has 20,000 tracklets."""
 
 
 class TrackletPlan(NamedTuple):
