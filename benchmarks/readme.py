@@ -75,6 +75,16 @@ def startup(results: Path) -> str:
     return _table(["work", "CPU seconds (quartiles), run by run", "times `import torch`"], lines)
 
 
+def browser(results: Path) -> str:
+    rows = pd.read_csv(results / "speed-browser.csv")
+    lines = [
+        [row.control, _spread(row, "ms"), f"{row.first_ms:,.0f}", f"{row.first_clips}"]
+        for row in rows.itertuples()
+    ]
+    heads = ["control", "ms a step (quartiles)", "the first, ms", "its clips through the network"]
+    return f"one CPU core, {rows.date[0]}\n\n" + _table(heads, lines)
+
+
 def scaling(results: Path) -> str:
     """Give each curve's ends and its exponent: 1 is twice the time for twice the size."""
     lines = []
@@ -94,6 +104,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "loader": loader,
     "retrieval": retrieval,
     "startup": startup,
+    "browser": browser,
     "scaling": scaling,
 }
 

@@ -19,7 +19,7 @@ def test_the_tables_are_those_of_the_results():
 def test_a_changed_result_changes_the_page(tmp_path):
     for path in readme.RESULTS.glob("speed-*.csv"):
         rows = pd.read_csv(path)
-        time = "micros" if "micros" in rows else "seconds"
+        time = next(name for name in ("seconds", "micros", "ms") if name in rows)
         rows.assign(**{time: rows[time] * 2}).to_csv(tmp_path / path.name, index=False)
     for table in readme.TABLES.values():
         assert table(tmp_path) != table(readme.RESULTS)
