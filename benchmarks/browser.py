@@ -1,6 +1,6 @@
 """How long the attention browser takes for a step of each of its controls.
 
-    python benchmarks/browser.py RUN [--root FOLDER] [--repeats 15] [--out data/results/speed-browser.csv]
+    python benchmarks/browser.py RUN [--root FOLDER] [--repeats 15]
 
 A step is what the kernel does from the change of a control until the new pictures are PNG: what
 Jupyter adds to send and show them is not in it. Each control goes to and fro between two values.
