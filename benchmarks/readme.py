@@ -93,9 +93,10 @@ def scaling(results: Path) -> str:
         exponent, _ = np.polyfit(np.log(curve["size"]), np.log(curve.seconds), 1)
         first, last = curve.iloc[0], curve.iloc[-1]
         sizes = f"{first['size']:,} to {last['size']:,} {grows}"
-        lines.append(
-            [work, sizes, f"{first.seconds:.3g} to {last.seconds:.3g} s", f"{exponent:.2f}"]
-        )
+        spent = f"{first.seconds:.3g} to {last.seconds:.3g} s"
+        if work == "rendering":
+            spent += f", {last['size'] / last.seconds:,.0f} frames/s"
+        lines.append([work, sizes, spent, f"{exponent:.2f}"])
     return _table(["work", "from … to", "CPU time", "exponent"], lines)
 
 
