@@ -2,28 +2,33 @@
 
 A verb's module is imported when the verb is used, so that the list of verbs answers at once. The
 options and their help come from the signatures below and from the dataclasses in `mmagga.config`.
+What happens around a verb, errors and exit codes among it, is in `mmagga.shell`.
 """
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from mmagga.errors import MmaggaError
+from mmagga.shell import answer
 
 
 def render(
     root: Path,
-    preset: str = "demo",
+    preset: Literal["tiny", "demo", "study", "study-clear", "medium", "large"] = "demo",
     layout: Literal["mars", "ilids_vid", "prid2011", "duke_video"] = "mars",
     workers: int | None = None,
 ) -> None:
-    """Render the built-in data set into a folder, in the layout of a real one, with masks.
+    """Render the built-in data set, with its masks, in the layout of a real one.
+
+    Example: python -m mmagga render --root data/synthetic-demo
 
     Args:
         root: Folder to make.
-        preset: tiny, demo, study, medium or large.
+        preset: How many people, cameras and tracklets.
         layout: Data set whose reader is to read it.
         workers: Processes; the bytes do not depend on them.
     """
@@ -33,14 +38,19 @@ def render(
 
 
 def train(args: list[str]) -> None:
-    """Train a preset, demo or paper, with any field changed; go on where it stopped."""
+    """Train a preset, demo or paper, with any field changed; go on where it stopped.
+
+    Example: python -m mmagga train demo --root data/synthetic-demo --seed 1
+
+    `train demo --help` and `train paper --help` list the fields.
+    """
+    from mmagga import training
     from mmagga.command_line import parse
     from mmagga.runs import Run
     from mmagga.status import reached
-    from mmagga.training import train
 
-    config, runs, steal = parse(args)
-    run = train(config, Run.of(config, runs).folder, steal=steal)
+    config, runs, steal = parse(args, inspect.getdoc(train))
+    run = training.train(config, Run.of(config, runs).folder, steal=steal)
     print(f"run: {run.folder}\n{reached(run.metrics)}")
 
 
@@ -53,6 +63,8 @@ def evaluate(
     partial: bool = False,
 ) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
+
+    Example: python -m mmagga evaluate --run runs/synthetic-mmagga-64660463554d
 
     Args:
         run: Run folder.
@@ -82,6 +94,8 @@ def ledger(
     device: str = "auto",
 ) -> None:
     """Evaluate a run under every convention that papers use, side by side.
+
+    Example: python -m mmagga ledger --run runs/synthetic-mmagga-64660463554d
 
     Args:
         run: Run folder.
@@ -115,6 +129,8 @@ def attention(
 ) -> None:
     """Measure whether a run's attention avoids occluders, and whether that matters.
 
+    Example: python -m mmagga attention --run runs/synthetic-mmagga-64660463554d
+
     Args:
         run: Run folder.
         root: Data folder, if it is another than in training.
@@ -141,8 +157,39 @@ def attention(
     print(verdicts(found.table).to_string(index=False))
 
 
+def report(
+    run: Path,
+    /,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    embed: bool = True,
+    device: str = "auto",
+) -> None:
+    """Write one HTML page on a run: scores, curves, rank lists, attention, origin.
+
+    Example: python -m mmagga report runs/synthetic-mmagga-64660463554d
+
+    Args:
+        run: Run folder, of a finished run or of one under way.
+        root: Data folder, if it is another than in training.
+        dataset: Its data set, likewise.
+        out: HTML file to write; by default in the run folder.
+        embed: Embed the test set, once; without it only what the run's log says.
+        device: cpu, cuda or auto.
+    """
+    from mmagga.report import write
+    from mmagga.runs import Run
+
+    config = _config(run, dataset, root, device)
+    out = out or _in_folder(run, "report", config, ".html")
+    print(write(Run(run), config, out, embed=embed))
+
+
 def replay(run: Path) -> None:
     """Do again the step at which a run's loss was not finite, and name its clips.
+
+    Example: python -m mmagga replay --run runs/synthetic-mmagga-64660463554d
 
     Args:
         run: Run folder.
@@ -169,6 +216,8 @@ def ablate(
 ) -> None:
     """Run what is missing of an ablation, and write what its finished runs found.
 
+    Example: python -m mmagga ablate modules --seeds 0 1
+
     Args:
         grid: modules, granularities, pooling, temperature, frames, losses, stages, non_local,
             gem_p or augment.
@@ -188,6 +237,8 @@ def ablate(
 
     config = base_config(base, dataset, root)
     cells = ablations.cells(find_grid(grid), config, seeds, splits, runs)
+    if not cells:
+        raise MmaggaError("no seed or no split is named, so there is nothing to run")
     left = ablations.carry_out(cells, devices, dry_run=dry_run, commands=print)
     if not (dry_run or print):
         name = f"ablations-{grid}-{config.dataset if base == 'paper' else base}"
@@ -198,6 +249,8 @@ def ablate(
 
 def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> None:
     """Write the paper's tables and ours from the results, as Markdown and LaTeX.
+
+    Example: python -m mmagga tables
 
     Args:
         results: Folder of the results; the tables go to its folder tables/.
@@ -210,7 +263,9 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
 
 
 def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
-    """Say how a run stands: step, losses, speed, time to go, checkpoint. Without RUN, all runs.
+    """Say how a run stands: step, losses, speed, time to go. Without RUN, all runs.
+
+    Example: python -m mmagga status runs/synthetic-mmagga-64660463554d
 
     Args:
         run: Run folder.
@@ -223,7 +278,9 @@ def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
 
 
 def import_official(file: Path, out: Path, /) -> None:
-    """Check an authors' checkpoint, without running its code, and write its tensors alone.
+    """Check an authors' checkpoint without running its code; write its tensors alone.
+
+    Example: python -m mmagga import-official mma.pth.tar mma.pth
 
     Args:
         file: The authors' .pth.tar file.
@@ -236,6 +293,8 @@ def import_official(file: Path, out: Path, /) -> None:
 
 def data_summary(dataset: str, root: Path, split: int = 0) -> None:
     """Read a data set and count its identities, tracklets, cameras and frames.
+
+    Example: python -m mmagga data summary --dataset mars --root /data/mars
 
     Args:
         dataset: Its name, such as mars.
@@ -256,6 +315,8 @@ def data_check(
     workers: int | None = None,
 ) -> None:
     """Decode every frame once and write the index that training goes by.
+
+    Example: python -m mmagga data check --dataset mars --root /data/mars
 
     Args:
         dataset: Its name, such as mars.
@@ -283,6 +344,8 @@ def data_pack(
 ) -> None:
     """Pack all frames into one file, which loads faster; pixels stay identical.
 
+    Example: python -m mmagga data pack --dataset mars --root /data/mars --out /data/mars.pack
+
     Args:
         dataset: Its name, such as mars.
         root: Its folder.
@@ -305,6 +368,8 @@ def data_crop(
     max_gap: int = 25,
 ) -> None:
     """Cut tracked people out of your own video; the result is the data set "mot".
+
+    Example: python -m mmagga data crop --videos a.mp4 b.mp4 --tracks a.txt b.txt --out data/own
 
     Args:
         videos: A video file, or a folder of frames, for each camera.
@@ -358,6 +423,7 @@ VERBS: dict[str, Callable] = {
     "ablate": ablate,
     "tables": tables,
     "status": status,
+    "report": report,
     "import-official": import_official,
     "replay": replay,
     "data summary": data_summary,
@@ -368,26 +434,8 @@ VERBS: dict[str, Callable] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; give its exit code. Errors are one line, without a traceback."""
-    words = sys.argv[1:] if argv is None else argv
-    verb = next((v for v in VERBS if words[: v.count(" ") + 1] == v.split()), None)
-    if verb is None:
-        print("usage: python -m mmagga VERB [options]      VERB --help says more\n")
-        for name, function in VERBS.items():
-            print(f"  {name:14}{(function.__doc__ or '').splitlines()[0]}")
-        return 0 if words in ([], ["-h"], ["--help"]) else 2
-    args = words[verb.count(" ") + 1 :]
-    try:
-        if verb == "train":
-            train(args)
-        else:
-            import tyro
-
-            tyro.cli(VERBS[verb], prog=f"mmagga {verb}", args=args)
-    except MmaggaError as error:
-        print(f"mmagga {verb}: {error}", file=sys.stderr)
-        return error.code
-    return 0
+    """Do what one command line asks for; give its exit code."""
+    return answer(VERBS, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ class MmaggaError(Exception):
     code = 2
 
 
+class SettingError(MmaggaError, ValueError):
+    """A setting that cannot be, such as clips of no frames."""
+
+
 class DataError(MmaggaError):
     """A data set, frame or split is missing or damaged."""
 

@@ -127,10 +127,12 @@ def test_the_payloads_do_their_work_where_nothing_guards(tmp_path):
 # --- our own sources ----------------------------------------------------------------------------
 
 UNSAFE = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+ARCHIVES = ("tarfile", "zipfile", "unpack_archive", "extractall", "extract_archive")
+RUNS = ("eval", "exec", "os.system", "pd.read_pickle", "torch.hub.load")
 
 
 def unsafe(source):
-    """Find calls that could run code from a file: (line, what)."""
+    """Find what could run code from a file, or unpack one past its folder: (line, what)."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import) and any(alias.name in UNSAFE for alias in node.names):
@@ -138,6 +140,9 @@ def unsafe(source):
         if isinstance(node, ast.ImportFrom) and node.module in UNSAFE:
             names = {alias.name for alias in node.names} - {"UnpicklingError"}
             found += [(node.lineno, name) for name in names]
+        for field in ("name", "attr", "module"):  # of an import, of what follows a dot
+            if (name := getattr(node, field, None)) in ARCHIVES:
+                found.append((node.lineno, name))
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             options = {k.arg: ast.unparse(k.value) for k in node.keywords}
@@ -145,12 +150,13 @@ def unsafe(source):
                 found.append((node.lineno, name))
             if name in ("np.load", "numpy.load") and options.get("allow_pickle") != "False":
                 found.append((node.lineno, name))
-            if name in ("eval", "exec", "pd.read_pickle", "torch.hub.load"):
+            if name in RUNS or options.get("shell", "False") != "False":
                 found.append((node.lineno, name))
     return found
 
 
 def test_no_source_loads_a_file_that_could_run_code():
+    """Nor unpacks an archive: whoever fetches a data set unpacks it, with a tool of their own."""
     sources = sorted(Path(mmagga.__file__).parent.rglob("*.py"))
     assert len(sources) > 20
     found = {path.name: unsafe(path.read_text("utf-8")) for path in sources}
@@ -168,6 +174,13 @@ def test_no_source_loads_a_file_that_could_run_code():
         "np.load(path, allow_pickle=True)",
         "pd.read_pickle(path)",
         "eval(text)",
+        "os.system(text)",
+        "subprocess.run(text, shell=True)",
+        "import tarfile",
+        "from zipfile import ZipFile",
+        "from shutil import unpack_archive",
+        "shutil.unpack_archive(path)",
+        "archive.extractall(folder)",
     ],
 )
 def test_the_reading_finds_what_it_looks_for(source):

@@ -9,8 +9,10 @@ from mmagga.figures.evaluation import (
     cmc_band_figure,
     cost_figure,
     distance_figure,
+    embedding_figure,
 )
 from mmagga.figures.retrieval import rank_sheet, searched_tracklets
+from mmagga.figures.study import attention_study_figure
 from mmagga.figures.style import save, spread, strip
 from mmagga.figures.training import learning_curves, matrices_figure
 from mmagga.figures.weights import frame_weights_figure, time_ridge, weight_statistics_figure
@@ -18,6 +20,7 @@ from mmagga.figures.weights import frame_weights_figure, time_ridge, weight_stat
 __all__ = [
     "ablation_figure",
     "attention_sheet",
+    "attention_study_figure",
     "batch_sheet",
     "camera_figure",
     "cmc_band_figure",
@@ -25,6 +28,7 @@ __all__ = [
     "dataset_figure",
     "describe",
     "distance_figure",
+    "embedding_figure",
     "forest_figure",
     "frame_weights_figure",
     "learning_curves",

@@ -1,12 +1,15 @@
 """Pictures of where a score comes from; `mmagga.retrieval.analysis` computes what they show."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from mmagga.figures.style import BLUE, COLOURS, GREY, ORANGE, STYLE
 from mmagga.retrieval import DistanceHistogram
@@ -16,11 +19,13 @@ def cmc_band_figure(bands: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
     """Draw cumulative matching curves with their 95 % bands, a `cmc_bands` table for each name."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.8))
+        lines = {}  # handed to the legend one by one: by itself it drops names that begin with "_"
         for (name, band), colour, mark in zip(bands.items(), COLOURS, "os^Dv", strict=False):
             first = band.iloc[0]
             label = f"{name}: rank-1 {first['mean']:.1%} ({first['low']:.1%}–{first['high']:.1%})"
-            axes.plot(band["rank"], 100 * band["mean"], color=colour, marker=mark, ms=4,
-                      label=label)  # fmt: skip
+            (lines[label],) = axes.plot(
+                band["rank"], 100 * band["mean"], color=colour, marker=mark, ms=4
+            )
             axes.fill_between(
                 band["rank"], 100 * band["low"], 100 * band["high"], color=colour, alpha=0.18, lw=0
             )
@@ -28,7 +33,8 @@ def cmc_band_figure(bands: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
         last = max(int(band["rank"].max()) for band in bands.values())
         axes.set_xticks([1, *range(5, last + 1, 5)])
         axes.set_title(title)
-        figure.legend(loc="outside lower center", ncols=1, title="bands: 95 %, by identity")
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=1,
+                      title="bands: 95 %, by identity")  # fmt: skip
     return figure
 
 
@@ -78,6 +84,36 @@ def camera_figure(pairs: pd.DataFrame, *, title: str) -> Figure:
         axes.grid(False)
         axes.set_title(title, fontsize=10)
         figure.colorbar(image, label="mAP (%); n: queries")
+    return figure
+
+
+def embedding_figure(points: pd.DataFrame, *, title: str) -> Figure:
+    """Draw a map of tracklets, from `retrieval.project`: a number and lines for each person.
+
+    Seven colours tell neighbours apart, the number tells the person; the marker is the camera.
+    """
+    cameras = dict(zip(sorted(points["camid"].unique()), "os^Dv<>p"))
+    maps = {"pca": "PCA", "tsne": f"t-SNE, perplexity {points.attrs['perplexity']:.3g}"}
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, 2, figsize=(11, 5.4))
+        for axes, (name, words) in zip(panels, maps.items()):
+            for (pid, mine), colour in zip(points.groupby("pid"), cycle(COLOURS)):
+                x, y = mine[f"{name}_x"], mine[f"{name}_y"]
+                for a, b in zip(x, y):
+                    axes.plot([x.mean(), a], [y.mean(), b], color=colour, lw=0.6, alpha=0.6)
+                for camid, seen in mine.groupby("camid"):
+                    axes.plot(seen[f"{name}_x"], seen[f"{name}_y"], cameras.get(camid, "x"),
+                              color=colour, ms=5, mec="white", mew=0.4)  # fmt: skip
+                axes.text(x.mean(), y.mean(), str(pid), fontsize=9, fontweight="bold",
+                          ha="center", va="center", color=colour,
+                          path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
+            axes.set(title=words, xticks=[], yticks=[], xlabel="no unit", ylabel="no unit")
+        marks = [Line2D([], [], color=GREY, marker=mark, lw=0, label=f"camera {camid}")
+                 for camid, mark in cameras.items()]  # fmt: skip
+        figure.legend(handles=marks, loc="outside lower left", ncols=len(marks),
+                      title="number: person, at the mean of their tracklets; to look at, not "
+                      "evidence")  # fmt: skip
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 
 

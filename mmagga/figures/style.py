@@ -9,9 +9,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+
+from mmagga.files import write_text
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = [
     "#000000",
@@ -46,11 +49,22 @@ STYLE = {
 plt.switch_backend(plt.get_backend())
 
 
-def save(figure: Figure, path: Path, dpi: int = 90, *, faint: bool = False) -> Path:
+def save(
+    figure: Figure,
+    path: Path,
+    numbers: pd.DataFrame | None = None,
+    *,
+    dpi: int = 90,
+    faint: bool = False,
+) -> Path:
     """Write a figure as a PNG of 256 colours, a third of the size; the same bytes every time.
 
-    `faint` keeps all colours, for maps whose differences are in pale ones.
+    `numbers` go into a CSV file beside it, with six significant digits. `faint` keeps all colours,
+    for maps whose differences are in pale ones.
     """
+    if numbers is not None:
+        table = numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        write_text(path.with_suffix(".csv"), table)
     buffer = BytesIO()
     figure.savefig(buffer, dpi=dpi)
     picture = Image.open(buffer).convert("RGB")

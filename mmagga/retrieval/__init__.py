@@ -11,13 +11,13 @@ from mmagga.retrieval.analysis import (
     quantile_edges,
 )
 from mmagga.retrieval.embedding import CLIP_RULES, ClipRule, Embeddings, embed, embed_by_rules
+from mmagga.retrieval.projection import project
 from mmagga.retrieval.protocol import PROTOCOLS, Protocol
 from mmagga.retrieval.reranking import rerank
-from mmagga.retrieval.scores import Scores, evaluate, rank_list
+from mmagga.retrieval.scores import NoMatch, Scores, evaluate, rank_list
 from mmagga.retrieval.uncertainty import (
     Interval,
     PairedDifference,
-    across,
     bootstrap,
     paired_difference,
 )
@@ -29,10 +29,10 @@ __all__ = [
     "DistanceHistogram",
     "Embeddings",
     "Interval",
+    "NoMatch",
     "PairedDifference",
     "Protocol",
     "Scores",
-    "across",
     "bootstrap",
     "by_bins",
     "camera_pairs",
@@ -44,6 +44,7 @@ __all__ = [
     "evaluate",
     "occluded_shares",
     "paired_difference",
+    "project",
     "quantile_edges",
     "rank_list",
     "rerank",

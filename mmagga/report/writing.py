@@ -1,0 +1,63 @@
+"""The whole report: what there is, section by section, into one file."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmagga.config import Config
+from mmagga.data.tracklets import Tracklets
+from mmagga.errors import MmaggaError
+from mmagga.files import write_text
+from mmagga.report import making, outcome
+from mmagga.report.page import render
+from mmagga.report.results import Opened, Tested, logged
+from mmagga.runs import Run
+from mmagga.training import load_checked
+
+
+def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
+    """Write the report of a run as `out`, one HTML file; give its path.
+
+    `config` is the run's, with the data set and the device to test with. With `embed` the test
+    tracklets go through the newest checkpoint once, unless the run folder has their embeddings;
+    without it the page has what the run's log says. Raises MmaggaError if there is no run at all.
+    """
+    own = config.dataset == run.config.dataset
+    missing: list[str] = []
+    tracklets = _attempt(lambda: load_checked(config), missing, f"the data set {config.dataset}")
+    opened, tested = None, logged(run) if own else None
+    if embed and tracklets is not None:
+        found = _attempt(lambda: _test(run, config, tracklets), missing, "the test")
+        opened, tested = found or (None, tested)
+    elif tracklets is not None:
+        missing.append("rank lists, cameras and attention: the page was made without embedding")
+    sections = [outcome.headline(tested, missing), making.configuration(run), making.training(run)]
+    if tested:
+        sections.append(outcome.curve(tested))
+    if opened:
+        sections += [outcome.rank_lists(opened), outcome.costs(opened)]
+        if config.model.name != "baseline":
+            sections.append(outcome.attention(opened))
+    if config.model.name != "baseline" and config.model.mma == "learned":
+        sections.append(making.matrices(run))
+    sections.append(making.measured(run, config, tested))
+    sections.append(making.provenance(run, config, tracklets, opened))
+    state = making.standing(run)["state"]
+    subtitle = f"{config.model.name} on {config.dataset}, {state}. {making.date(time.time())}"
+    write_text(out, render(run.folder.resolve().name, subtitle, sections))
+    return out
+
+
+def _attempt(make: Callable[[], Any], missing: list[str], what: str) -> Any:
+    """Give what `make` gives; where that cannot be had, None, and say why."""
+    try:
+        return make()
+    except MmaggaError as error:
+        missing.append(f"{what}: {error}")
+        return None
+
+
+def _test(run: Run, config: Config, tracklets: Tracklets) -> tuple[Opened, Tested]:
+    opened = Opened.of(run, config, tracklets)
+    return opened, opened.tested()
