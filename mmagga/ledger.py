@@ -5,6 +5,7 @@ frames add one clip a tracklet each.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -14,15 +15,15 @@ from torch import nn
 
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
-from mmagga.hardware import autocast, resolve_device
+from mmagga.evaluation import embed_here
+from mmagga.hardware import resolve_device
 from mmagga.randomness import generator
 from mmagga.retrieval import (
     PROTOCOLS,
-    Embeddings,
+    NoMatch,
     Protocol,
     Scores,
     bootstrap,
-    embed_by_rules,
     evaluate,
     paired_difference,
     rerank,
@@ -100,7 +101,10 @@ _RULES = {
     "no last norm": "dense_unnormalised",
     "first clip only": "first_clip",
 }
-_SAMPLES = {"T frames evenly": "evenly", "T random frames": "random"}
+_SAMPLES: dict[str, Literal["evenly", "random"]] = {
+    "T frames evenly": "evenly",
+    "T random frames": "random",
+}
 
 
 def ledger(
@@ -115,6 +119,10 @@ def ledger(
     """
     rows, paper = [], None
     for name, scores in _evaluations(model, tracklets, config, bar):
+        if scores is None:
+            dropped = len(tracklets.split("query"))
+            rows.append({"convention": name, "valid_queries": 0, "dropped_queries": dropped})
+            continue
         paper = paper or scores
         row = _row(name, scores)
         if scores is not paper:
@@ -126,12 +134,16 @@ def ledger(
 
 def _evaluations(
     model: nn.Module, tracklets: Tracklets, config: Config, bar: bool
-) -> Iterator[tuple[str, Scores]]:
-    """Give one `Scores` after the other, so that embeddings are freed when they have served."""
+) -> Iterator[tuple[str, Scores | None]]:
+    """Give one `Scores` after the other, so that embeddings are freed when they have served.
+
+    None is for a convention under which no query has a match.
+    """
     standard = Protocol.for_tracklets(tracklets)
     device = resolve_device(config.device)
     sides = [tracklets.split(name) for name in ("query", "gallery")]
-    query, gallery = (_embed(model, side, config, bar) for side in sides)
+    rules = ("dense", *_RULES.values())
+    query, gallery = (embed_here(model, side, config, rules, bar) for side in sides)
     dense = query.pop("dense"), gallery.pop("dense")
     scores = evaluate(*dense, standard, device=device)
     yield STANDARD, scores
@@ -140,37 +152,17 @@ def _evaluations(
         other, name = PROTOCOLS["mars_without_queries"], "queries not searched"
     else:
         other, name = PROTOCOLS["mars"], "queries searched too"
-    yield name, evaluate(*dense, other, device=device)
+    found = None
+    with suppress(NoMatch):
+        found = evaluate(*dense, other, device=device)
+    yield name, found
     yield "re-ranking", rerank(*dense, standard, device=device)
     for name, rule in _RULES.items():
         yield name, evaluate(query.pop(rule), gallery.pop(rule), standard, device=device)
     for name, how in _SAMPLES.items():
         few = [sampled(side, config.frames, how, config.seed) for side in sides]
-        pair = [_embed(model, side, config, bar, ("dense",))["dense"] for side in few]
-        yield name, evaluate(*pair, standard, device=device)
-
-
-def _embed(
-    model: nn.Module,
-    tracklets: Tracklets,
-    config: Config,
-    bar: bool,
-    rules: Sequence[str] = ("dense", *_RULES.values()),
-) -> dict[str, Embeddings]:
-    device = resolve_device(config.device)
-    with autocast(config.hardware, device):
-        return embed_by_rules(
-            model,
-            tracklets,
-            rules,
-            frames=config.frames,
-            size=(config.height, config.width),
-            batch=config.eval_batch,
-            device=device,
-            workers=config.workers,
-            packed=config.packed,
-            progress=bar,
-        )
+        pair = [embed_here(model, side, config, ("dense",), bar)["dense"] for side in few]
+        yield name, evaluate(pair[0], pair[1], standard, device=device)
 
 
 def _by_trapezoid(scores: Scores) -> Scores:

@@ -10,7 +10,7 @@ import pytest
 from mmagga.__main__ import main
 from mmagga.config import DEMO, ModelConfig, StageConfig
 from mmagga.data import load_tracklets
-from mmagga.data.synthetic import render
+from mmagga.data.synthetic import PRESETS, render
 from mmagga.evaluation import embed_test
 from mmagga.ledger import CONVENTIONS, ledger, over_splits, sampled, show, with_best_epoch
 from mmagga.model.build import build_model
@@ -69,6 +69,20 @@ def test_each_row_is_what_evaluating_so_gives(table, model, tracklets, config):
     without = scores["queries not searched"].per_query["average_precision"]
     common = (without - paper["average_precision"]).mean()
     assert rows.loc["queries not searched", "difference"] == pytest.approx(common)
+
+
+def test_a_convention_under_which_nobody_can_be_found(model, config, tmp_path):
+    """Two tracklets a person are both queries: without them there is nobody to find."""
+    spec = dataclasses.replace(PRESETS["tiny"], tracklets=(2, 2))
+    root = render(tmp_path / "pairs", spec, workers=1)
+    pairs = load_tracklets(config.dataset, root)
+    table = ledger(model, pairs, config, bar=False).set_index("convention")
+    row = table.loc["queries not searched"]
+    assert math.isnan(row["mAP"])
+    assert row["valid_queries"] == 0
+    assert row["dropped_queries"] == len(pairs.split("query"))
+    assert len(table) == 10
+    assert "–" in show(table.reset_index())
 
 
 def test_the_papers_row_is_first_and_marked(table):
