@@ -22,8 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmagga.command_line import command
 from mmagga.config import Config
-from mmagga.data import load_tracklets
-from mmagga.data.index import checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.evaluation import score
 from mmagga.grids import Grid, changed
@@ -31,7 +29,10 @@ from mmagga.model.build import build_model, from_scratch
 from mmagga.progress import progress
 from mmagga.runs import RUNS, Run
 from mmagga.schedule import total_epochs
-from mmagga.training import train
+from mmagga.training import load_checked, train
+
+SAME = 0.005
+"""Two evaluations of one network on one set differ by less in mAP, whatever the device rounds."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Cell:
     @property
     def command(self) -> str:
         """The command line that does this run and no other."""
-        words = command(self.config, self.run.folder.parent)
-        return shlex.join(["python", "-m", "mmagga", *words])
+        return shlex.join(["python", "-m", "mmagga", *self.words])
 
-
-SAME = 0.005
-"""Two evaluations of one network on one set differ by less in mAP, whatever the device rounds."""
+    @property
+    def words(self) -> list[str]:
+        """The words of it after `mmagga`."""
+        return command(self.config, self.run.folder.parent)
 
 
 def cells(
@@ -169,7 +170,7 @@ def _train_on(devices: Sequence[str], missing: Sequence[Cell], bar: bool) -> lis
         device = free.get()
         try:
             environment = os.environ | {"CUDA_VISIBLE_DEVICES": device}
-            words = [sys.executable, "-m", "mmagga", *shlex.split(cell.command)[3:]]
+            words = [sys.executable, "-m", "mmagga", *cell.words]
             done = subprocess.run(words, env=environment, capture_output=True, text=True)
         finally:
             free.put(device)
@@ -187,13 +188,10 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
     Raises MmaggaError if this is not what the run found itself: then the data are not the run's.
     """
     config, metrics = cell.config, cell.run.metrics
-    tracklets = checked(load_tracklets(config.dataset, config.root, config.split), progress=bar)
+    tracklets = load_checked(config, bar)
     if cell.run.saved_step < metrics["step"]:  # killed between log and checkpoint
         train(config, cell.run.folder, tracklets=tracklets, bar=bar)
-    state = cell.run.load_state()
-    model = build_model(from_scratch(config), state["num_ids"])
-    model.load_state_dict(state["model"])
-    scores = score(model, tracklets, config, bar)
+    scores = score(cell.run.load_model(), tracklets, config, bar)
     if scores.queries != metrics["queries"] or abs(scores.mAP - metrics["mAP"]) >= SAME:
         raise MmaggaError(
             f"{cell.run.folder} found mAP {metrics['mAP']:.1%} on {metrics['queries']} queries; "

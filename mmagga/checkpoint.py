@@ -40,14 +40,14 @@ def save(folder: Path, step: int, state: dict[str, Any], record: dict[str, Any])
             f"checkpoint {step} was not saved, {_some(sick)} being not finite. Those before it are "
             "as they were"
         )
-    path = folder / f"{step:08d}.pt"
+    path = _pt(folder, step)
     for number in saved_steps(folder):  # what a killed save left: a record alone
         if not _pt(folder, number).exists():
             _pt(folder, number).with_suffix(".json").unlink()
 
     def write(file: BinaryIO) -> None:
         hashed = _Hashing(file)
-        torch.save(state, hashed)
+        torch.save(state, hashed)  # type: ignore[arg-type]
         file.flush()
         _check_readable(Path(file.name))
         found = {"step": step, "sha256": hashed.hash.hexdigest(), "bytes": file.tell()}
@@ -97,7 +97,15 @@ def _tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
 
 
 def load_latest(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any] | None:
-    """Load the newest checkpoint whose hash verifies; None if none was ever saved.
+    """Load the newest checkpoint whose hash verifies, see `load_with_record`."""
+    found = load_with_record(folder, device)
+    return None if found is None else found[0]
+
+
+def load_with_record(
+    folder: Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Load the newest checkpoint whose hash verifies, and its record; None if none was saved.
 
     A damaged one is named in a warning and the one before it is taken. Raises CheckpointError
     if all are damaged: a run never starts afresh by itself over a broken one. A single record
@@ -108,7 +116,7 @@ def load_latest(folder: Path, device: str | torch.device = "cpu") -> dict[str, A
     for step in steps:
         path = _pt(folder, step)
         try:
-            _verify(path)
+            record = _verify(path)
             state = torch.load(path, map_location=device, weights_only=True)
         except torch.OutOfMemoryError:
             raise
@@ -120,10 +128,10 @@ def load_latest(folder: Path, device: str | torch.device = "cpu") -> dict[str, A
             damaged.append(f"{path} ({error})")
             continue
         if damaged:
-            warnings.warn(f"damaged checkpoint skipped: {'; '.join(damaged)}", stacklevel=2)
-        return state
+            warnings.warn(f"damaged checkpoint skipped: {'; '.join(damaged)}", stacklevel=3)
+        return state, record
     if len(steps) == 1 and not _pt(folder, steps[0]).exists():
-        warnings.warn(f"the first save was cut short: {damaged[0]}", stacklevel=2)
+        warnings.warn(f"the first save was cut short: {damaged[0]}", stacklevel=3)
     elif damaged:
         raise CheckpointError(
             f"no readable checkpoint: {'; '.join(damaged)}. Restore one, or delete the run folder "

@@ -52,7 +52,7 @@ def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
 
     Columns are (label, seed). This is what rows of a grid are compared by.
     """
-    columns = {}
+    columns: dict[tuple[str, int], list[pd.Series]] = {}
     for cell in cells:
         if cell.evaluated:
             table = pd.read_csv(cell.queries).assign(split=cell.config.split)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mmagga.errors import SettingError
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -92,7 +94,7 @@ class HardwareConfig:
     """Keep no activations inside the ResNet's layers and compute them again: less memory."""
     chunk: int = 0
     """Clips a forward pass in training, 0 for all; the losses still see the whole batch, but
-    BatchNorm, in the layers that use a batch's statistics, sees one chunk."""
+    each BatchNorm that uses a batch's statistics sees one chunk."""
     sync_batchnorm: bool = False
     """With several processes: BatchNorm over all of them; the authors' is local to each."""
     deterministic: bool = False
@@ -190,6 +192,17 @@ def preset(dataset: str, root: Path) -> Config:
         return replace(DEMO, root=Path(root))
     small = dataset in ("ilids_vid", "prid2011")
     return replace(PAPER, dataset=dataset, root=Path(root), ids_per_batch=8 if small else 16)
+
+
+def check(config: Config) -> None:
+    """Raise SettingError for a number that no run can have; what else cannot be, others say."""
+    positive = ("frames", "height", "width", "ids_per_batch", "clips_per_id", "eval_batch")
+    numbers = {name: getattr(config, name) for name in positive}
+    numbers |= {"model.width": config.model.width, "stages": len(config.stages)}
+    numbers |= {"the epochs of a stage": min((s.epochs for s in config.stages), default=1)}
+    for name, value in numbers.items():
+        if value < 1:
+            raise SettingError(f"{name}: at least 1, not {value}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -14,15 +14,22 @@ from torch.utils.checkpoint import checkpoint
 
 from mmagga.config import HardwareConfig
 from mmagga.errors import MmaggaError
-from mmagga.model import Attention, Output
+from mmagga.model import Output
 from mmagga.model.backbone import NonLocal, fold_batchnorm
+from mmagga.trees import tree_cat
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn "auto" into cuda where there is one."""
+    """Turn "auto" into cuda where there is one; MmaggaError for a device that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise MmaggaError(f"no device is called {name!r}: use cpu, cuda or auto") from None
+    if device.type == "cuda" and (device.index or 0) >= (found := torch.cuda.device_count()):
+        raise MmaggaError(f"there is no {name} here, torch finds {found} GPUs: use cpu or auto")
+    return device
 
 
 def precision(hardware: HardwareConfig, device: torch.device) -> str:
@@ -90,7 +97,7 @@ def for_embedding(model: nn.Module, hardware: HardwareConfig, device: torch.devi
     1e-6 of their size.
     """
     fast = deepcopy(model.to(device)).eval()
-    fold_batchnorm(fast.backbone)
+    fold_batchnorm(fast.get_submodule("backbone"))
     if precision(hardware, device) == "bf16":
         for module in fast.backbone.modules():
             if isinstance(module, nn.Conv2d):
@@ -114,18 +121,8 @@ def forward(model: nn.Module, clips: Tensor, chunk: int) -> Output:
     """
     if not chunk or len(clips) <= chunk:
         return model(clips)
-    outputs = [_recomputed(type(model).__call__, model, part) for part in clips.split(chunk)]
-    branches = zip(*(output.logits for output in outputs))
-    parts = {
-        name: torch.cat([output.attention.parts[name] for output in outputs])
-        for name in outputs[0].attention.parts
-    }
-    return Output(
-        torch.cat([output.embedding for output in outputs]),
-        torch.cat([output.feature for output in outputs]),
-        tuple(torch.cat(branch) for branch in branches),
-        Attention(torch.cat([output.attention.frames for output in outputs]), parts),
-    )
+    parts = clips.split(chunk)
+    return tree_cat([_recomputed(type(model).__call__, model, part) for part in parts])
 
 
 def _recomputed(function: Callable, module: nn.Module, x: Tensor) -> Any:

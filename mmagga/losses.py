@@ -34,7 +34,8 @@ def distance_quantiles(feature: Tensor, levels: tuple[float, ...] = (0.05, 0.5, 
     Worth a line in the log: past about 14.5 the official triplet draws negatives together.
     """
     distances = pairwise_distances(feature)
-    i, j = torch.triu_indices(*distances.shape, offset=1, device=feature.device)
+    batch = len(feature)
+    i, j = torch.triu_indices(batch, batch, offset=1, device=feature.device)
     return distances[i, j].quantile(distances.new_tensor(levels))
 
 
@@ -72,7 +73,7 @@ class CenterLoss(nn.Module):
     loss weighs 0.0005; the training loop divides the centres' gradient by that again.
     """
 
-    def __init__(self, num_ids: int, dim: int):
+    def __init__(self, num_ids: int, dim: int) -> None:
         super().__init__()
         self.centers = nn.Parameter(torch.randn(num_ids, dim))
 

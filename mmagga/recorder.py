@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mmagga.config import Config
 from mmagga.data.clips import Batch
@@ -18,6 +17,7 @@ from mmagga.data.tracklets import Tracklets
 from mmagga.distributed import World
 from mmagga.errors import MmaggaError
 from mmagga.hardware import precision, resolve_device
+from mmagga.model.mmagga import ClipModel
 from mmagga.progress import progress
 from mmagga.retrieval import Protocol, Scores
 from mmagga.runs import Run
@@ -59,8 +59,9 @@ class Recorder:
         self.board = _board(self.run, step) if config.tensorboard and self.here.first else None
         if self.bar and step < self.total:
             print(introduction(self.run, config, tracklets, self.here, step, self.total))
-        amount = {"total": self.total * self.frames, "initial": step * self.frames}
-        with progress(desc="train", enabled=self.bar, unit="frame", **amount) as self.line:
+        total, initial = self.total * self.frames, step * self.frames
+        line = progress(desc="train", enabled=self.bar, unit="frame", total=total, initial=initial)
+        with line as self.line:
             yield
         if self.board:
             self.board.close()
@@ -110,10 +111,10 @@ class Recorder:
         self.logs, self.done_in_epoch, self.epoch_at = [], 0, time.monotonic()
         self._look(0)
 
-    def matrices(self, model: nn.Module) -> None:
+    def matrices(self, model: ClipModel) -> None:
         """Record the MMA matrices at the end of a stage."""
         if self.here.first and model.mma_parameters():
-            found = {name: mma.matrix.tolist() for name, mma in model.head.mma.items()}
+            found = {name: mma.matrix.tolist() for name, mma in model.head.mma.items()}  # type: ignore[operator]
             self.run.append("matrices", self.where | {"matrices": found})
 
     @property

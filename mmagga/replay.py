@@ -15,7 +15,7 @@ def replay(run: Run, bar: bool = True) -> str:
 
     Raises MmaggaError if the run did not stop for such a reason.
     """
-    path = run.folder / "failure.json"
+    config, path = run.config, run.folder / "failure.json"
     if not path.exists():
         raise MmaggaError(f"{run.folder} has no failure.json: its losses were finite so far")
     failure = json.loads(path.read_text())
@@ -27,7 +27,7 @@ def replay(run: Run, bar: bool = True) -> str:
         copy = Path(folder) / run.folder.name
         shutil.copytree(run.folder, copy, ignore=shutil.ignore_patterns("run.lock"))
         try:
-            train(run.config, copy, bar=bar)
+            train(config, copy, bar=bar)
         except NumericError as error:
             same = str(error) == failure["error"]
             verdict = "the same as before" if same else f"before it was: {failure['error']}"

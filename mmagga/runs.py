@@ -16,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
 
 from mmagga import __version__, checkpoint
 from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
-from mmagga.files import append_line, commit, write_json, write_text
+from mmagga.files import append_line, write_json, write_text
 from mmagga.model.build import build_model, from_scratch
+from mmagga.model.mmagga import ClipModel
 
 RUNS = Path("runs")
 
@@ -78,18 +78,16 @@ class Run:
 
     def tail(self, count: int) -> list[dict[str, float]]:
         """Give what the last `count` steps logged, without where they stand."""
-        lines = self._lines("steps")
-        where = ("step", "epoch", "stage")
-        return [{k: v for k, v in line.items() if k not in where} for line in lines[-count:]][
-            :count
-        ]
+        lines, where = self._lines("steps"), ("step", "epoch", "stage")
+        last = lines[max(0, len(lines) - count) :]
+        return [{k: v for k, v in line.items() if k not in where} for line in last]
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: it is about to be computed again."""
         for name in ("steps", "epochs", "matrices", "timing"):
             kept = [line for line in self._lines(name) if line["step"] <= step]
-            text = "".join(json.dumps(line) + "\n" for line in kept).encode()
-            commit(self.folder / f"{name}.jsonl", lambda file, text=text: file.write(text))
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_text(self.folder / f"{name}.jsonl", text)
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         path = self.folder / f"{name}.jsonl"
@@ -138,18 +136,25 @@ class Run:
         """Load the newest healthy checkpoint; None if there is none."""
         return checkpoint.load_latest(self.folder / "checkpoints", device)
 
-    def load_model(self, device: str | torch.device = "cpu", partial: bool = False) -> nn.Module:
+    def load_model(self, device: str | torch.device = "cpu", partial: bool = False) -> ClipModel:
         """Build the network with the newest checkpoint's weights, in evaluation mode.
 
         Raises CheckpointError if they are not all of this network; with `partial` those that fit
         are taken, and a warning says how many.
         """
-        state = self.load_state(device)
-        if state is None:
+        return self.load_with_record(device, partial)[0]
+
+    def load_with_record(
+        self, device: str | torch.device = "cpu", partial: bool = False
+    ) -> tuple[ClipModel, dict[str, Any]]:
+        """Do the same, and give the record of the checkpoint that was loaded."""
+        found = checkpoint.load_with_record(self.folder / "checkpoints", device)
+        if found is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
+        state, record = found
         model = build_model(from_scratch(self.config), state["num_ids"])
         checkpoint.load_into(model, state["model"], f"the checkpoint of {self.folder}", partial)
-        return model.to(device).eval()
+        return model.to(device).eval(), record
 
     @property
     def saved_step(self) -> int:

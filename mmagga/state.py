@@ -13,6 +13,7 @@ from mmagga.errors import MmaggaError
 from mmagga.hardware import resolve_device
 from mmagga.losses import CenterLoss
 from mmagga.model.build import build_model
+from mmagga.model.mmagga import ClipModel
 from mmagga.randomness import seed_torch
 
 _PARTS = ("model", "centers", "optimizer", "center_optimizer")
@@ -26,7 +27,7 @@ class State:
     scale: neither a scheduler nor a scaler has anything to remember.
     """
 
-    model: nn.Module
+    model: ClipModel
     centers: CenterLoss
     optimizer: torch.optim.Optimizer
     center_optimizer: torch.optim.Optimizer
@@ -56,13 +57,13 @@ def initial_state(config: Config, num_ids: int, device: torch.device) -> State:
     return State(model, centers, optimizer, center_optimizer)
 
 
-def initial_model(config: Config, tracklets: Tracklets) -> nn.Module:
+def initial_model(config: Config, tracklets: Tracklets) -> ClipModel:
     """Give the network as it is before the first step: the yardstick of what training adds."""
     _, num_ids = training_labels(tracklets.split("train"))
     return initial_state(config, num_ids, resolve_device(config.device)).model
 
 
-def set_trainable(model: nn.Module, what: str) -> list[nn.Parameter]:
+def set_trainable(model: ClipModel, what: str) -> list[nn.Parameter]:
     """Freeze everything but `what` ("all", "mma" or "all_but_mma"); give what learns.
 
     Says the state of every parameter, so the order of calls does not matter (in the authors'
@@ -74,7 +75,7 @@ def set_trainable(model: nn.Module, what: str) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def make_optimizer(model: nn.Module, stage: StageConfig, config: Config) -> torch.optim.Optimizer:
+def make_optimizer(model: ClipModel, stage: StageConfig, config: Config) -> torch.optim.Optimizer:
     """Freeze for `stage` and give its fresh Adam: one fused kernel on a GPU."""
     learning = set_trainable(model, stage.trainable)
     if not learning:

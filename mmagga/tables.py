@@ -15,6 +15,7 @@ from mmagga import comparison
 from mmagga.ablations import Cell
 from mmagga.comparison import MEASURES
 from mmagga.config import config_hash
+from mmagga.errors import DataError
 from mmagga.files import write_text
 from mmagga.grids import BASES, GRIDS, Grid
 from mmagga.runs import RUNS, list_runs
@@ -293,7 +294,12 @@ def _range(line: pd.Series, digits: int) -> str:
 def all_tables(results: Path) -> dict[str, Table]:
     """Make every table that the results allow; `results` is data/results."""
     results = Path(results)
-    published = pd.read_csv(results.parent / "published" / "paper_tables.csv")
+    path = results.parent / "published" / "paper_tables.csv"
+    if not path.exists():
+        raise DataError(
+            f"{path}, the paper's numbers, is missing: give --results of a clone of the repository"
+        )
+    published = pd.read_csv(path)
     own = results / "paper_sets.csv"
     ours = pd.read_csv(own) if own.exists() else pd.DataFrame()
     tables = {f"paper-{number}": paper_table(number, published, ours) for number in ("II", "III")}

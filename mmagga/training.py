@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmagga.config import Config, science
+from mmagga.config import Config, check, science
 from mmagga.data import load_tracklets
 from mmagga.data.augment import Draws, apply, draw
 from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
@@ -152,10 +152,11 @@ def train(
     The folder is by default named after the configuration; a finished run is left as it is.
     Under torchrun the processes share each batch. `watch(run)` is called every few seconds;
     `steal` takes the folder over from another machine, see `RunLock`.
-    Raises DataError, CheckpointError, ResourceError or NumericError, and Stopped when a signal
-    asks for it; after each of them the same call goes on from the last checkpoint.
+    Raises SettingError, DataError, CheckpointError, ResourceError or NumericError, and Stopped when
+    a signal asks for it; after each of them the same call goes on from the last checkpoint.
     """
     run = Run(Path(folder)) if folder else Run.of(config)
+    check(config)
     device = resolve_device(config.device)
     with (
         processes() as here,
@@ -193,7 +194,7 @@ def _train(
     share = here.share(config.ids_per_batch * config.clips_per_id)
     start = divmod(state.step, steps)
     batches = train_loader(people, config, start=start, stop_epoch=end, share=share)
-    with recorder.begin(state.step, steps, tracklets), StopRequest() as stop, reading():
+    with recorder.begin(state.step, steps, tracklets), StopRequest() as stop, reading(batches):
         for batch in batches:
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
@@ -237,6 +238,12 @@ def resume(
     start = config if saved is None else from_scratch(config)
     state = initial_state(start, facts["num_ids"], device)
     if saved is not None:
+        lacking = [name for name in ("data", "split", "processes") if name not in saved]
+        if lacking:
+            raise CheckpointError(
+                f"the checkpoint of {run.folder} lacks {', '.join(lacking)}: an older version "
+                "wrote it. It can be evaluated, not trained on: take another folder, or delete it"
+            )
         for name, what in (("num_ids", "identities"), ("data", "frames"), ("split", "split")):
             if saved[name] != facts[name]:
                 raise CheckpointError(

@@ -14,6 +14,14 @@ def real_data():
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The smallest rendered set, made once: read it, or copy it to change it."""
+    from mmagga.data.synthetic import render
+
+    return render(tmp_path_factory.mktemp("data") / "tiny", "tiny", workers=1, progress=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory):
     """Indexes of test data do not go into the user's cache."""

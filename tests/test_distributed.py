@@ -10,7 +10,6 @@ import textwrap
 import pytest
 
 from mmagga.config import DEMO, HardwareConfig, StageConfig, to_dict
-from mmagga.data.synthetic import render
 from mmagga.distributed import World
 from mmagga.errors import MmaggaError
 from mmagga.runs import Run
@@ -45,11 +44,10 @@ PROGRAM = """
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tiny):
     """Eight steps of two identities, four tracklets, two frames; BatchNorm over all processes."""
-    root = render(tmp_path_factory.mktemp("data") / "tiny", "tiny", workers=1, progress=False)
     return dataclasses.replace(
-        DEMO, root=root, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
+        DEMO, root=tiny, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
         model=dataclasses.replace(DEMO.model, width=32), milestones=(),
         stages=(StageConfig(2, 1e-4, "all_but_mma"), StageConfig(1, 1e-3, "mma"),
                 StageConfig(1, 1e-5, "all")),

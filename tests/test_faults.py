@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from mmagga.config import DEMO, StageConfig, to_dict
-from mmagga.data.synthetic import render
 from mmagga.errors import CheckpointError, MmaggaError, NumericError
 from mmagga.lock import RunLock, holder
 from mmagga.runs import Run
@@ -26,11 +25,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tiny):
     """Six steps in three stages, with a checkpoint after each stage."""
-    root = render(tmp_path_factory.mktemp("data") / "tiny", "tiny", workers=1, progress=False)
     return dataclasses.replace(
-        DEMO, root=root, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
+        DEMO, root=tiny, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
         model=dataclasses.replace(DEMO.model, width=32), checkpoint_every=1e9, milestones=(),
         stages=(StageConfig(1, 1e-3, "all_but_mma"), StageConfig(1, 2.5e-2, "mma"),
                 StageConfig(1, 1e-4, "all")),

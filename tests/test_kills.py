@@ -15,7 +15,6 @@ import pytest
 
 from mmagga import training
 from mmagga.config import DEMO, StageConfig, to_dict
-from mmagga.data.synthetic import render
 from mmagga.errors import Stopped
 from mmagga.runs import Run
 from mmagga.training import train
@@ -46,11 +45,10 @@ PROGRAM = """
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tiny):
     """24 steps of two identities, four tracklets, two frames; a checkpoint after each."""
-    root = render(tmp_path_factory.mktemp("data") / "tiny", "tiny", workers=1, progress=False)
     return dataclasses.replace(
-        DEMO, root=root, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
+        DEMO, root=tiny, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
         model=dataclasses.replace(DEMO.model, width=32), checkpoint_every=0.0, eval_every=4,
         stages=(StageConfig(8, 1e-3, "all_but_mma"), StageConfig(2, 2.5e-2, "mma"),
                 StageConfig(2, 1e-4, "all")),

@@ -2,11 +2,16 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch"}
 
 
@@ -16,13 +21,22 @@ def requirements(lines):
 
 
 def test_environment_yml_is_the_list_of_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert conda["channels"] == ["conda-forge", "nodefaults"]
     theirs = requirements(conda["dependencies"])
-    assert theirs.pop("python").startswith(project["requires-python"])
+    assert theirs.pop("python").startswith(PROJECT["requires-python"])
     theirs.pop("pip")
-    assert theirs == requirements(project["dependencies"])
+    assert theirs == requirements(PROJECT["dependencies"])
+
+
+def test_constraints_pin_every_dependency_within_its_bounds():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert list(pins) == sorted(pins)
+    assert not [pin for pin in pins.values() if "+" in pin], "builds for one device"
+    for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]):
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(pins[wanted.name]), line
 
 
 def test_importing_mmagga_is_light():
@@ -37,5 +51,39 @@ def test_importing_mmagga_is_light():
 def test_version_is_said_once():
     import mmagga
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == mmagga.__version__
+    assert PROJECT["version"] == mmagga.__version__
+
+
+# --- the wheel ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """What `pip install .` installs, as a zip file."""
+    folder = tmp_path_factory.mktemp("wheel")
+    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    (path,) = folder.glob("mmagga-*-py3-none-any.whl")
+    with zipfile.ZipFile(path) as file:
+        yield file
+
+
+def test_the_wheel_has_the_package_and_nothing_else(wheel):
+    files = {path for path in (ROOT / "mmagga").rglob("*") if path.is_file()}
+    sources = {p.relative_to(ROOT).as_posix() for p in files if p.parent.name != "__pycache__"}
+    installed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert installed == sources
+    assert {Path(name).suffix for name in installed} <= {".py", ".html", ".typed"}
+    assert "mmagga/py.typed" in installed
+
+
+def test_the_wheel_says_what_it_is(wheel):
+    info = f"mmagga-{PROJECT['version']}.dist-info"
+    metadata = message_from_bytes(wheel.read(f"{info}/METADATA"))
+    assert metadata["Requires-Python"] == PROJECT["requires-python"]
+    assert metadata["License-Expression"] == "MIT"
+    assert "MIT License" in wheel.read(f"{info}/licenses/LICENSE").decode()
+    needed = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert sorted(needed) == sorted(PROJECT["dependencies"])
+    scripts = wheel.read(f"{info}/entry_points.txt").decode()
+    assert "mmagga = mmagga.__main__:main" in scripts

@@ -15,6 +15,7 @@ from mmagga.attention.maps import look_at_maps, look_at_tokens, require_attentio
 from mmagga.model.head import Head, Tokens
 from mmagga.model.mmagga import ClipModel
 from mmagga.progress import progress as progress_bar
+from mmagga.trees import tree_map
 
 
 def similarity_cam(
@@ -71,7 +72,7 @@ class _Score(nn.Module):
     batch it would scale each to the same maximum.
     """
 
-    def __init__(self, head: Head, target: Tensor):
+    def __init__(self, head: Head, target: Tensor) -> None:
         super().__init__()
         self.layer = nn.Identity()
         self.head = copy.deepcopy(head).requires_grad_(False)
@@ -191,8 +192,7 @@ def _frame_tokens(model: ClipModel, frames: Tensor) -> Tokens:
     # The head reads clips of T frames, but its tokens are a frame's own: any T will do.
     maps = torch.cat([maps, maps[:1].expand(-n % clip, -1, -1, -1)])
     tokens = model.head.tokens(maps.unflatten(0, (-1, clip)))
-    parts = {name: x.flatten(0, 1)[:n] for name, x in tokens.parts.items()}
-    return Tokens(tokens.frames.flatten(0, 1)[:n], parts)
+    return tree_map(lambda x: x.flatten(0, 1)[:n], tokens)
 
 
 def _replace_frame(tokens: Tokens, t: int, frame: Tokens) -> Tokens:
@@ -203,5 +203,4 @@ def _replace_frame(tokens: Tokens, t: int, frame: Tokens) -> Tokens:
         whole[:, t] = new
         return whole
 
-    parts = {name: replaced(x, frame.parts[name]) for name, x in tokens.parts.items()}
-    return Tokens(replaced(tokens.frames, frame.frames), parts)
+    return tree_map(replaced, tokens, frame)

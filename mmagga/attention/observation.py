@@ -22,6 +22,7 @@ from mmagga.data.synthetic.labels import HEAD, LABELS, OCCLUDER
 from mmagga.model.head import Attention, Head, Tokens
 from mmagga.model.mmagga import ClipModel
 from mmagga.randomness import seed_torch
+from mmagga.trees import tree_cat, tree_map
 
 Attend = Callable[[Tokens], Attention]
 ByBranch = dict[str, np.ndarray]
@@ -128,8 +129,8 @@ def observe(
         _observe(model, sample, condition, rows, swaps, others or {}, aims, oracle, clean)
         for rows in _batches(len(sample), batch)
     ]
-    joined = _join(pieces)
-    return Observation(**joined)
+    found = tree_map(_join, *pieces)
+    return found._replace(area=float(found.area.mean()))
 
 
 def _batches(count: int, batch: int) -> Iterator[range]:
@@ -146,7 +147,8 @@ def _observe(
     aims: Tensor | None,
     oracle: bool,
     clean: Tokens | None,
-) -> dict:
+) -> Observation:
+    """Show some clips; the area is still one number a clip."""
     head, device = model.head, model.head.bnneck.weight.device
     shown = [sample.show(row, condition) for row in rows]
     clips = np.stack([clip for clip, _ in shown])
@@ -156,7 +158,7 @@ def _observe(
     if clean is None:
         tokens = _tokens(model, clips)
     else:
-        before = _map(clean, lambda values: values[rows.start : rows.stop].to(device))
+        before = tree_map(lambda values: values[rows.start : rows.stop].to(device), clean)
         tokens = _replaced(model, before, clips, pasted.any((2, 3)))
     attention = head.attend(tokens)
     shares = token_shares(hidden, head)
@@ -170,29 +172,28 @@ def _observe(
         seen = look_at_tokens(head, tokens, attention)
         aim = aims[rows.start : rows.stop].to(device)
         parts = _arrays(contributions(seen, aim, head).parts)
-    return {
-        "weights": _arrays(weights(attention)),
-        "others": {name: _arrays(weights(attend(tokens))) for name, attend in others.items()},
-        "pasted": _arrays(band_shares(pasted, head)),
-        "covered": _arrays(token_shares(pasted, head)),
-        "behind": _arrays(band_shares(hidden, head)),
-        "hidden": _arrays(shares),
-        "labels": {} if labels is None else _label_shares(labels, hidden, head),
-        "contributions": parts,
-        "vectors": vectors,
-        "area": pasted.mean((1, 2, 3)),
-    }
+    return Observation(
+        weights=_arrays(weights(attention)),
+        others={name: _arrays(weights(attend(tokens))) for name, attend in others.items()},
+        pasted=_arrays(band_shares(pasted, head)),
+        covered=_arrays(token_shares(pasted, head)),
+        behind=_arrays(band_shares(hidden, head)),
+        hidden=_arrays(shares),
+        labels={} if labels is None else _label_shares(labels, hidden, head),
+        contributions=parts,
+        vectors=vectors,
+        area=pasted.mean((1, 2, 3)),
+    )
 
 
 @torch.inference_mode()
 def clean_tokens(model: ClipModel, sample: Sample, batch: int = 32) -> Tokens:
     """Embed all clips as they are, up to the tokens, on the CPU: (Q, T, D) and (Q, T, P, D)."""
     pieces = [
-        _map(_tokens(model, np.stack([sample.clip(row) for row in rows])), Tensor.cpu)
+        tree_map(Tensor.cpu, _tokens(model, np.stack([sample.clip(row) for row in rows])))
         for rows in _batches(len(sample), batch)
     ]
-    parts = {name: torch.cat([piece.parts[name] for piece in pieces]) for name in pieces[0].parts}
-    return Tokens(torch.cat([piece.frames for piece in pieces]), parts)
+    return tree_cat(pieces)
 
 
 def _tokens(model: ClipModel, clips: np.ndarray) -> Tokens:
@@ -217,14 +218,7 @@ def _replaced(model: ClipModel, tokens: Tokens, clips: np.ndarray, which: np.nda
         old[place] = new.flatten(0, 1)[: int(which.sum())]
         return old
 
-    parts = {name: replaced(old, new.parts[name]) for name, old in tokens.parts.items()}
-    return Tokens(replaced(tokens.frames, new.frames), parts)
-
-
-def _map(tokens: Tokens, change: Callable[[Tensor], Tensor]) -> Tokens:
-    return Tokens(
-        change(tokens.frames), {name: change(values) for name, values in tokens.parts.items()}
-    )
+    return tree_map(replaced, tokens, new)
 
 
 def _label_shares(labels: np.ndarray, hidden: np.ndarray, head: Head) -> dict[str, ByBranch]:
@@ -237,15 +231,8 @@ def _arrays(values: Mapping[str, Tensor]) -> ByBranch:
     return {name: value.double().cpu().numpy() for name, value in values.items()}
 
 
-def _join(pieces: list) -> dict | np.ndarray | Tensor | float:
-    """Join batches of nested dictionaries; "area" becomes its mean."""
-    first = pieces[0]
-    if isinstance(first, dict):
-        joined = {key: _join([piece[key] for piece in pieces]) for key in first}
-        if isinstance(joined.get("area"), np.ndarray):
-            joined["area"] = float(joined["area"].mean())
-        return joined
-    return torch.cat(pieces) if isinstance(first, Tensor) else np.concatenate(pieces)
+def _join(*pieces: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    return torch.cat(pieces) if isinstance(pieces[0], Tensor) else np.concatenate(pieces)
 
 
 def random_layers(head: Head, seed: int) -> Attend:
@@ -266,5 +253,4 @@ def random_layers(head: Head, seed: int) -> Attend:
 
 def reversed_frames(head: Head, tokens: Tokens) -> Attention:
     """Weigh the tokens of the same frames in reverse order; the weights come in that order."""
-    parts = {name: values.flip(1) for name, values in tokens.parts.items()}
-    return head.attend(Tokens(tokens.frames.flip(1), parts))
+    return head.attend(tree_map(lambda values: values.flip(1), tokens))

@@ -16,7 +16,7 @@ from scipy.sparse.linalg import splu
 from scipy.stats import kendalltau
 from torch import Tensor
 
-from mmagga.attention.maps import contributions, look, project, relative_maps
+from mmagga.attention.maps import contributions, look, project, relative_maps, weights
 from mmagga.attention.swaps import swapped
 from mmagga.data.augment import normalize
 from mmagga.model.head import Head
@@ -68,11 +68,11 @@ def erasure(
     """
     seen = look(model, _input(model, clip))
     tokens = {"global": seen.tokens.frames.unsqueeze(2), **seen.tokens.parts}
-    weights = {"global": seen.attention.frames.unsqueeze(2), **seen.attention.parts}
+    by_branch = weights(seen.attention)
     parts = contributions(seen, aim.right, model.head).parts
     found = {}
     for i, name in enumerate(model.head.grids):
-        weight = weights[name].flatten()
+        weight = by_branch[name].flatten()
         loss = _loss_of_margin(model.head, seen.feature, i, tokens[name][0].flatten(0, 1), aim)
         found[name] = _erase(weight, parts[name].flatten(), loss, generator)
     return found
@@ -116,12 +116,9 @@ def _erase(
     area = curves.mean(0)  # (orders,)
     random = area[len(ways) :].mean()
     # Equal weights, or equal losses, have no order to agree on.
-    tau = kendalltau(ways["weight"], alone).statistic if np.ptp(alone) and _spread(weight) else 0.0
+    ordered = np.ptp(ways["weight"]) and np.ptp(alone)
+    tau = kendalltau(ways["weight"], alone).statistic if ordered else 0.0
     return {name: float(a - random) for name, a in zip(ways, area)} | {"tau": float(tau)}
-
-
-def _spread(weight: Tensor) -> bool:
-    return bool(weight.max() > weight.min())
 
 
 def _kept(weight: Tensor, erased: np.ndarray) -> Tensor:

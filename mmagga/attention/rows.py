@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from mmagga.attention import measures
-from mmagga.attention.maps import matrix_statistics, statistics
+from mmagga.attention.maps import statistics
+from mmagga.attention.matrices import matrix_statistics
 from mmagga.attention.observation import ByBranch, Observation
 from mmagga.attention.statistics import Estimate, estimate, estimate_ratio
 from mmagga.attention.verdict import CLAIMS

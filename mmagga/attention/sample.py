@@ -12,7 +12,7 @@ import numpy as np
 
 from mmagga.attention.occluders import AREAS, OBJECTS, cut_out, paste, random_box, random_frames
 from mmagga.data.frames import Frames, open_frames
-from mmagga.data.synthetic.labels import HEAD, read_masks
+from mmagga.data.synthetic.labels import HEAD, has_masks, read_masks, resize_masks
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
 from mmagga.randomness import generator
@@ -72,7 +72,7 @@ class Sample:
     @cached_property
     def has_masks(self) -> bool:
         """Whether the data set says what every pixel shows."""
-        return (self.tracklets.root / "masks").is_dir()
+        return has_masks(self.tracklets)
 
     @cached_property
     def _store(self) -> Frames:
@@ -98,9 +98,7 @@ class Sample:
 
     def labels(self, row: int) -> np.ndarray:
         """Read what a clip's pixels show, see `LABELS`: (T, H, W) uint8."""
-        masks = read_masks(self.tracklets, row)[self.positions(row)]
-        rows, columns = (np.arange(n) * m // n for n, m in zip(self.size, masks.shape[1:]))
-        return masks[:, rows][:, :, columns]
+        return resize_masks(read_masks(self.tracklets, row)[self.positions(row)], self.size)
 
     def show(self, row: int, condition: Condition) -> tuple[np.ndarray, np.ndarray]:
         """Give a clip (T, H, W, 3) uint8 under a condition, and what was pasted (T, H, W) bool."""

@@ -1,6 +1,6 @@
-"""Embeddings of a whole set: kept in the run folder, and made again under other weights."""
+"""What is searched: kept in the run folder, made again under other weights, and ranked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmagga.attention.maps import Look
 from mmagga.config import Config
 from mmagga.data.index import fingerprints
-from mmagga.data.tracklets import Tracklets
+from mmagga.data.tracklets import DISTRACTOR, Tracklets
 from mmagga.evaluation import embed_split
 from mmagga.files import commit
 from mmagga.model.head import Attention, Head, Tokens
@@ -68,41 +67,48 @@ def token_bytes(head: Head, tracklets: Tracklets) -> int:
     return clips * head.frames * per_frame * head.project["global"].out_features * 4
 
 
-def to_cpu(one: Look) -> Look:
-    """Move a look to the CPU."""
-    return Look(
-        Tokens(one.tokens.frames.cpu(), _each(one.tokens.parts, Tensor.cpu)),
-        Attention(one.attention.frames.cpu(), _each(one.attention.parts, Tensor.cpu)),
-        one.feature.cpu(),
-        one.embedding.cpu(),
-    )
+# --- ranks ---------------------------------------------------------------------------------------
 
 
-def join(looks: Sequence[Look]) -> Look:
-    """Put the clips of several looks in a row."""
-    tokens, attention = [one.tokens for one in looks], [one.attention for one in looks]
-    return Look(
-        Tokens(torch.cat([x.frames for x in tokens]), _join([x.parts for x in tokens])),
-        Attention(torch.cat([w.frames for w in attention]), _join([w.parts for w in attention])),
-        torch.cat([one.feature for one in looks]),
-        torch.cat([one.embedding for one in looks]),
-    )
+class Found(NamedTuple):
+    """A rank list, and where the matches are in it."""
+
+    rows: np.ndarray
+    """(top,) of the tracklets found first."""
+    distances: np.ndarray
+    """(top,) squared Euclidean, 2 - 2·cosine."""
+    matches: np.ndarray
+    """(top,) bool."""
+    hits: np.ndarray
+    """Ranks, from 1, of all matches, ascending."""
+
+    @property
+    def first(self) -> int | None:
+        """Rank of the first match, None where there is none to find."""
+        return int(self.hits[0]) if len(self.hits) else None
+
+    @property
+    def average_precision(self) -> float:
+        """Mean over the matches of (matches so far / rank); NaN without a match."""
+        counts = np.arange(1, len(self.hits) + 1)
+        return float((counts / self.hits).mean()) if len(self.hits) else float("nan")
 
 
-def pick(one: Look, clips: slice) -> Look:
-    """Take some of the clips."""
-    take = lambda x: x[clips]  # noqa: E731
-    return Look(
-        Tokens(take(one.tokens.frames), _each(one.tokens.parts, take)),
-        Attention(take(one.attention.frames), _each(one.attention.parts, take)),
-        take(one.feature),
-        take(one.embedding),
-    )
+def find(
+    vectors: Tensor, query: Tensor, pids: np.ndarray, camids: np.ndarray, who: tuple[int, int],
+    top: int = 10,
+) -> Found:  # fmt: skip
+    """Rank (N, D) unit vectors by their cosine to `query` (D,), nearest first.
 
-
-def _each(tensors: dict[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    return {name: change(tensor) for name, tensor in tensors.items()}
-
-
-def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([one[name] for one in parts]) for name in parts[0]}
+    Tracklets of the query's person *and* camera, `who`, are left out, as in `retrieval.evaluate`;
+    equal distances keep their order. In float32, so that a step of a slider is quick; the scores
+    of the run are `evaluate`'s, which are exact.
+    """
+    pid, camid = who
+    counts = np.flatnonzero((pids != pid) | (camids != camid))
+    distances = (2 - 2 * (vectors @ query)).clamp(min=0).numpy()[counts]
+    order = np.argsort(distances, kind="stable")
+    matches = (pids[counts] == pid) & (pid != DISTRACTOR)
+    hits = np.flatnonzero(matches[order]) + 1
+    first = order[:top]
+    return Found(counts[first], distances[first], matches[first], hits)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from mmagga.data.synthetic.labels import resize_masks
 from mmagga.figures.attention import contribution_scale, weight_scale
 from mmagga.figures.style import BLACK
 
@@ -47,10 +48,7 @@ def colours(values: np.ndarray, palette: str) -> np.ndarray:
 
 def overlay(frames: np.ndarray, maps: np.ndarray, palette: str, opacity: float) -> np.ndarray:
     """Tint frames (T, H, W, 3) by maps (T, h, w), cell by cell; opacity 0 leaves the frames."""
-    height, width = frames.shape[1:3]
-    rows = np.arange(height) * maps.shape[1] // height
-    columns = np.arange(width) * maps.shape[2] // width
-    colour = colours(maps, palette)[:, rows][:, :, columns]  # (T, H, W, 3)
+    colour = resize_masks(colours(maps, palette), frames.shape[1:3])  # (T, H, W, 3)
     grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
     tinted = colour * (90 + 165 / 255 * grey[..., None])
     return ((1 - opacity) * frames + opacity * tinted).astype(np.uint8)
@@ -74,19 +72,13 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.asarray(image) for image in images])
 
 
-def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring masks (T, H, W) to (height, width) by their nearest pixels."""
-    rows = np.arange(size[0]) * masks.shape[1] // size[0]
-    columns = np.arange(size[1]) * masks.shape[2] // size[1]
-    return masks[:, rows][:, :, columns]
-
-
 def text(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], line: str, size: int = 12, *,
     colour: str = BLACK, anchor: str = "la", bold: bool = False, width: float | None = None,
 ) -> None:  # fmt: skip
-    """Write a line, cut to `width` pixels."""
+    """Write a line, cut to `width` pixels; what no font shows, such as a line's end, is blank."""
     font = _font(size, bold)
+    line = "".join(c if c.isprintable() else " " for c in line)
     if width is not None and font.getlength(line) > width:
         while line and font.getlength(line + "…") > width:
             line = line[:-1]

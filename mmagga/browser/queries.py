@@ -1,8 +1,11 @@
-"""Which query comes first: by rule, never by hand."""
+"""Which tracklets are queries, and which query comes first: by rule, never by hand."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from mmagga.data.tracklets import Tracklets
 from mmagga.randomness import generator
 
 RULES = {
@@ -74,7 +77,7 @@ def _key(
     if rule == "random":
         return generator(seed, "browser").permutation(len(precision)).astype(float)
     if rule == "median":
-        return np.abs(precision - np.nanmedian(precision))
+        return np.abs(precision - pd.Series(precision).median())
     if rule == "occluded":
         if occluded is None:
             raise ValueError("this data set has no masks: nobody knows what is occluded")
@@ -84,3 +87,11 @@ def _key(
             raise ValueError("there is no second run to compare with")
         return -np.abs(precision - other["average_precision"].to_numpy(float))
     return precision if rule == "worst" else -precision
+
+
+def as_test(tracklets: Tracklets) -> Tracklets:
+    """Give the training persons as if they were the test: a query from each of their cameras."""
+    table = tracklets.split("train").table
+    again = table.duplicated(["pid", "camid"])
+    table = table.assign(split=np.where(again, "gallery", "query"))
+    return replace(tracklets, table=table, queries_in_gallery=True)

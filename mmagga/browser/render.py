@@ -4,6 +4,7 @@ Frames are (..., H, W, 3) uint8. Maps are (..., h, w) in [-1, 1], 0 being unifor
 `Scale` makes them; they are enlarged cell by cell, never smoothed.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -11,17 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmagga.browser.paint import (
-    WIDTH,
-    canvas,
-    colours,
-    hatch,
-    outline,
-    overlay,
-    resize,
-    resize_masks,
-    text,
-)
+from mmagga.browser.paint import WIDTH, canvas, colours, hatch, outline, overlay, resize, text
+from mmagga.data.synthetic.labels import resize_masks
 from mmagga.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 
 GAP = 2
@@ -29,8 +21,7 @@ _SIDE = (WIDTH - 8) // 2  # width of one clip of the pair view
 _LABEL = 62  # width of the column that names the strips
 LOWER = 20 + 18 * 6 + 10 + 58
 """Pixels of what is below the clips in the pair view of a model with four branches."""
-TOUCH_HEIGHT = 336
-"""Pixels of the brush view."""
+_LETTERS = 118  # that fit in a line of the saved page
 _BARS = 96  # height of the bars of the frame weights
 _TICK, _CROSS = "✓", "✗"
 _PALE = "#D9D9D9"
@@ -71,14 +62,6 @@ class Term(NamedTuple):
 
     name: str
     value: float
-
-
-class Bars(NamedTuple):
-    """Weights relative to uniform, before and after a change, of the parts of one frame."""
-
-    names: Sequence[str]
-    before: np.ndarray
-    after: np.ndarray
 
 
 # --- rank list ----------------------------------------------------------------------------------
@@ -243,17 +226,17 @@ def _weights(draw: ImageDraw.ImageDraw, side: Side, layout: Layout) -> None:
             if share:
                 down = base + 3 + max(1, round(low * share))
                 draw.rectangle((x + 2, base + 3, x + layout.width - 3, down), fill=ORANGE)
-            text(draw, (middle, base + 24), f"{share:.0%}", 10, colour=GREY, anchor="ma")
+            text(draw, (middle, base + 24), f"{100 * share:.0f}", 10, colour=GREY, anchor="ma")
     uniform = base - round(tall / frames / most)
     for x in range(left, left + frames * step - GAP, 6):
         draw.line((x, uniform, x + 3, uniform), fill=BLACK)
     if layout.columns == 2:
         if side.occluders is not None:
-            text(draw, (left, base + 36), "share of the frame occluded", 10, colour=GREY)
+            text(draw, (left, base + 36), "% of the frame occluded", 10, colour=GREY)
     else:
         text(draw, (0, uniform), f"uniform 1/{frames}", 9, colour=GREY, anchor="lm")
         if side.occluders is not None:
-            text(draw, (0, base + 24), "occluded", 10, colour=GREY)
+            text(draw, (0, base + 24), "% occluded", 10, colour=GREY)
 
 
 def _terms(terms: Sequence[Term]) -> Image.Image:
@@ -297,81 +280,6 @@ def _legend(scale: Scale, stamp: str) -> Image.Image:
     return image
 
 
-# --- one frame, and the brush -------------------------------------------------------------------
-
-
-def brush_view(
-    before: np.ndarray,
-    after: np.ndarray,
-    maps: tuple[np.ndarray, np.ndarray],
-    bars: Bars,
-    *,
-    covered: np.ndarray | None,
-    opacity: float,
-    lines: Sequence[str],
-    limits: bool = True,
-) -> Image.Image:
-    """Draw one frame (H, W, 3) large, with its map (h, w), before and after the brush.
-
-    `covered` (H, W) bool is what the brush covers, outlined. `bars` compares the weights of the
-    frame and of its parts, relative to uniform, on the logarithmic scale of the maps; `limits`
-    draws what GGA cannot pass, 1/e and e. `lines`, two at most, are written below.
-    """
-    h = TOUCH_HEIGHT - 64
-    w = h * before.shape[1] // before.shape[0]
-    image, draw = canvas(TOUCH_HEIGHT)
-    shown = []
-    for frame, values in zip((before, after), maps, strict=True):
-        large = resize_nearest(frame[None], (h, w))
-        shown += [large[0], overlay(large, values[None], "weight", opacity)[0]]
-    edge = None if covered is None else outline(resize_masks(covered[None], (h, w)))[0]
-    titles = ("frame", "map", "covered", "map, covered")
-    room = min(w, 136)
-    for k, (picture, title) in enumerate(zip(shown, titles, strict=True)):
-        if edge is not None and k >= 2:
-            picture = np.where(edge[..., None], np.uint8(255), picture)
-        small = Image.fromarray(picture)
-        if w > room:
-            small = small.resize((room, h * room // w))
-        image.paste(small, (k * (room + 4), 20))
-        text(draw, (k * (room + 4), 3), title, 12, bold=True)
-    _change_bars(draw, bars, 4 * (room + 4) + 14, limits)
-    for k, line in enumerate(lines):
-        text(draw, (0, h + 28 + 15 * k), line, 12, width=WIDTH)
-    return image
-
-
-def resize_nearest(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarge frames (T, H, W, 3) by their nearest pixels."""
-    rows = np.arange(size[0]) * frames.shape[1] // size[0]
-    columns = np.arange(size[1]) * frames.shape[2] // size[1]
-    return frames[:, rows][:, :, columns]
-
-
-def _change_bars(draw: ImageDraw.ImageDraw, bars: Bars, left: int, limits: bool) -> None:
-    """Draw a line for each part: a ring before, a dot after, on a log scale about uniform."""
-    start, right, top, step = left + 64, WIDTH - 12, 20, 13
-    centre, reach = (start + right) / 2, (right - start) / 2
-
-    def x(value: float) -> float:
-        return centre + reach * float(np.clip(np.log(max(value, 1e-9)) / 1.15, -1, 1))
-
-    bottom = top + step * len(bars.names)
-    draw.line((centre, top, centre, bottom), fill=GREY)
-    text(draw, (centre, 4), "uniform", 11, colour=GREY, anchor="ma")
-    if limits:
-        for value, name in ((1 / np.e, "1/e"), (np.e, "e")):
-            draw.line((x(value), top, x(value), bottom), fill=_PALE)
-            text(draw, (x(value), 4), name, 11, colour=GREY, anchor="ma")
-    for k, (name, old, new) in enumerate(zip(bars.names, bars.before, bars.after, strict=True)):
-        y = top + step * k + step / 2
-        text(draw, (left, y), name, 11, anchor="lm")
-        a, b = x(old), x(new)
-        draw.line((a, y, b, y), fill=ORANGE, width=3)
-        draw.ellipse((a - 4, y - 4, a + 4, y + 4), outline=GREY, width=2, fill="white")
-        draw.ellipse((b - 3, y - 3, b + 3, y + 3), fill=BLUE)
-
-
 # --- export -------------------------------------------------------------------------------------
 
 
@@ -387,7 +295,8 @@ def paste_grid(tiles: Sequence[Image.Image], labels: Sequence[str]) -> Image.Ima
 
 
 def stack(images: Sequence[Image.Image], lines: Sequence[str]) -> Image.Image:
-    """Put pictures under one another, and lines of text under them."""
+    """Put pictures under one another, and lines of text, wrapped, under them."""
+    lines = [part for line in lines for part in textwrap.wrap(line, _LETTERS)]
     height = sum(image.height + 8 for image in images) + 15 * len(lines) + 8
     page, draw = canvas(height)
     y = 0

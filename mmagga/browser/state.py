@@ -5,13 +5,12 @@ queries', as `retrieval.rank_list` numbers them.
 """
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,35 +29,33 @@ from mmagga.attention.maps import (
 )
 from mmagga.attention.occluders import token_shares
 from mmagga.attention.swaps import swapped
+from mmagga.browser.cache import Cache
 from mmagga.browser.gallery import (
     BUDGET,
+    Found,
     GalleryTokens,
     Shares,
-    join,
-    pick,
+    find,
     stored_embeddings,
-    to_cpu,
     token_bytes,
 )
-from mmagga.browser.paint import resize, resize_masks
-from mmagga.browser.render import LOWER, Layout
-from mmagga.checkpoint import latest_record
-from mmagga.data import load_tracklets
+from mmagga.browser.paint import resize
+from mmagga.browser.queries import as_test
 from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
-from mmagga.data.index import checked
-from mmagga.data.synthetic import OCCLUDER, read_masks
-from mmagga.data.synthetic.labels import HEAD
-from mmagga.data.tracklets import DISTRACTOR, Tracklets
+from mmagga.data.synthetic.labels import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
+from mmagga.data.tracklets import Tracklets
 from mmagga.errors import ResourceError
 from mmagga.figures import searched_tracklets, spread
 from mmagga.hardware import resolve_device
 from mmagga.model.backbone import map_size
 from mmagga.model.head import Attention
 from mmagga.randomness import generator
-from mmagga.retrieval import Embeddings, Protocol, Scores, evaluate
+from mmagga.retrieval import Embeddings, NoMatch, Protocol, Scores, evaluate
 from mmagga.runs import Run
+from mmagga.training import load_checked
+from mmagga.trees import tree_cat, tree_map
 
 
 class Swap(NamedTuple):
@@ -96,76 +93,11 @@ class Seen(NamedTuple):
     """(n, T, H, W) bool where masks exist."""
 
 
-class Found(NamedTuple):
-    """A rank list, and where the matches are in it."""
-
-    rows: np.ndarray
-    """(top,) of the tracklets found first."""
-    distances: np.ndarray
-    """(top,) squared Euclidean, 2 - 2·cosine."""
-    matches: np.ndarray
-    """(top,) bool."""
-    hits: np.ndarray
-    """Ranks, from 1, of all matches, ascending."""
-
-    @property
-    def first(self) -> int | None:
-        """Rank of the first match, None where there is none to find."""
-        return int(self.hits[0]) if len(self.hits) else None
-
-    @property
-    def average_precision(self) -> float:
-        """Mean over the matches of (matches so far / rank); NaN without a match."""
-        counts = np.arange(1, len(self.hits) + 1)
-        return float((counts / self.hits).mean()) if len(self.hits) else float("nan")
-
-
-class Cache:
-    """Values by key; the ones not used for longest go when their weights add up to too much."""
-
-    def __init__(self, room: float):
-        self.room, self.used = room, 0.0
-        self.values: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
-
-    def get(
-        self, key: Hashable, make: Callable[[], Any], weigh: Callable[[Any], float] = lambda _: 1
-    ) -> Any:
-        """Give the value of `key`, made now if it is not there."""
-        if key not in self.values:
-            value = make()
-            self.values[key] = value, weigh(value)
-            self.used += self.values[key][1]
-            while self.used > self.room and len(self.values) > 1:
-                _, (_, weight) = self.values.popitem(last=False)
-                self.used -= weight
-        self.values.move_to_end(key)
-        return self.values[key][0]
-
-
-def find(
-    vectors: Tensor, query: Tensor, pids: np.ndarray, camids: np.ndarray, who: tuple[int, int],
-    top: int = 10,
-) -> Found:  # fmt: skip
-    """Rank (N, D) unit vectors by their cosine to `query` (D,), nearest first.
-
-    Tracklets of the query's person *and* camera, `who`, are left out, as in `retrieval.evaluate`;
-    equal distances keep their order. In float32, so that a step of a slider is quick; the scores
-    of the run are `evaluate`'s, which are exact.
-    """
-    pid, camid = who
-    counts = np.flatnonzero((pids != pid) | (camids != camid))
-    distances = (2 - 2 * (vectors @ query)).clamp(min=0).numpy()[counts]
-    order = np.argsort(distances, kind="stable")
-    matches = (pids[counts] == pid) & (pid != DISTRACTOR)
-    hits = np.flatnonzero(matches[order]) + 1
-    first = order[:top]
-    return Found(counts[first], distances[first], matches[first], hits)
-
-
 class State:
     """One run on the test split of one data set, opened for looking.
 
     `forwards` counts the clips that went through the network: a step that needs none adds none.
+    `checkpoint` is the beginning of the hash of the file that the network came from.
 
     Args:
         run: a finished run of an MMA-GGA network, or one that has a checkpoint at least.
@@ -173,15 +105,14 @@ class State:
         split: "test", or "train": the training persons as queries and gallery.
     """
 
-    def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test"):
-        self.run, self.config = run, run.config
+    def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test") -> None:
+        self.run, self.config, self.split = run, run.config, split
         self.device = resolve_device(self.config.device)
-        self.model = run.load_model(self.device)
+        self.model, record = run.load_with_record(self.device)
         require_attention(self.model)
+        self.checkpoint = record["sha256"][:12]
         self.head = copy.deepcopy(self.model.head).cpu()
-        if tracklets is None:
-            found = load_tracklets(self.config.dataset, self.config.root, self.config.split)
-            tracklets = checked(found)
+        tracklets = tracklets or load_checked(self.config)
         self.tracklets = as_test(tracklets) if split == "train" else tracklets
         query, gallery = self.tracklets.split("query"), self.tracklets.split("gallery")
         self.protocol = Protocol.for_tracklets(self.tracklets)
@@ -196,18 +127,7 @@ class State:
         self._strips, self._vectors = Cache(512), Cache(8)
         self._gallery: GalleryTokens | None = None
 
-    @cached_property
-    def pair_height(self) -> int:
-        """Pixels of the tallest pair view, so that every other is as tall."""
-        sides = (Layout.of(self.config.frames, self.size, rows).total for rows in (2, 5))
-        return max(sides) + LOWER
-
     # --- the whole set --------------------------------------------------------------------------
-
-    @cached_property
-    def checkpoint(self) -> str:
-        """Hash of the checkpoint's file, as its commit record has it."""
-        return latest_record(self.run.folder / "checkpoints")["sha256"][:12]
 
     @cached_property
     def vectors(self) -> Tensor:
@@ -225,6 +145,15 @@ class State:
         return evaluate(query, gallery, self.protocol)
 
     @cached_property
+    def per_query(self) -> pd.DataFrame:
+        """As in `Scores`; without a match for anybody, as in one's own video, nothing is known."""
+        try:
+            return self.scores.per_query
+        except NoMatch:
+            unknown = pd.array([pd.NA] * (len(self.all) - self.first_query), dtype="Int64")
+            return pd.DataFrame({"average_precision": np.nan, "first_hit": unknown})
+
+    @cached_property
     def similarity_spread(self) -> float:
         """Standard deviation of the similarity of two tracklets: the unit of the referee's maps."""
         some = self.vectors[:1000]
@@ -234,7 +163,7 @@ class State:
     @property
     def has_masks(self) -> bool:
         """Whether the data set says what is occluded."""
-        return (self.all.root / "masks").is_dir()
+        return has_masks(self.all)
 
     @cached_property
     def occluded(self) -> np.ndarray | None:
@@ -282,7 +211,8 @@ class State:
         """Look at clips (n, T, H, W, 3) uint8, a batch at a time."""
         self.forwards += len(frames)
         batches = torch.from_numpy(frames).split(self.config.eval_batch)
-        return join([to_cpu(look(self.model, self._input(batch))) for batch in batches])
+        looks = [look(self.model, self._input(batch)) for batch in batches]
+        return tree_cat([tree_map(Tensor.cpu, one) for one in looks])
 
     def _input(self, clips: Tensor) -> Tensor:
         return normalize(clips.permute(0, 1, 4, 2, 3).to(self.device))
@@ -334,8 +264,7 @@ class State:
             shares.append(self.hidden(seen))
             owner += [row] * len(seen.frames)
             step((row + 1) / self.searched)
-        whole = join(looks)
-        known = {n: torch.cat([s[n] for s in shares]) for n in shares[0]} if shares[0] else None
+        whole, known = tree_cat(looks), tree_cat(shares) if shares[0] else None
         self._gallery = GalleryTokens(whole.tokens, whole.attention, known, torch.tensor(owner))
 
     def gallery_vectors(self, swap: Swap, gallery_too: bool) -> Tensor:
@@ -363,7 +292,7 @@ class State:
 
     def weight_maps(self, one: Look, clip: int) -> dict[str, np.ndarray]:
         """Give ln(weight / uniform) of one clip, (T, h, w) of each branch."""
-        attention = pick(one, slice(clip, clip + 1)).attention
+        attention = clip_attention(one, clip)
         maps = relative_maps(attention, self.head, self.map_size)
         return {name: np.nan_to_num(values[0].log().numpy()) for name, values in maps.items()}
 
@@ -381,27 +310,25 @@ class State:
 
     def cam(self, seen: Seen, clip: int, other: int) -> np.ndarray:
         """Give ln(Grad-CAM / its mean over the clip), (T, h, w), of the similarity to `other`."""
-
-        def make() -> np.ndarray:
-            clips = self._input(torch.from_numpy(seen.frames[clip][None]))
-            target = self.vectors[other].to(self.device)
-            values = similarity_cam(self.model, clips, target)[0].cpu().numpy()
-            self.forwards += 1
-            return np.log(np.maximum(values / max(values.mean(), 1e-12), 1e-3))
-
-        return self._maps.get(("cam", seen.key, clip, other), make)
+        values = self._asked(similarity_cam, seen, clip, other)
+        return np.log(np.maximum(values / max(values.mean(), 1e-12), 1e-3))
 
     def referee(self, seen: Seen, clip: int, other: int) -> np.ndarray:
         """Give how much the clip's similarity to `other` drops where a block is covered."""
+        return self._asked(occlusion_map, seen, clip, other, block=self.size[1] // 4)
+
+    def _asked(
+        self, method: Callable[..., Tensor], seen: Seen, clip: int, other: int, **options: Any
+    ) -> np.ndarray:
+        """Give a method's map of one clip, (T, h, w), for the similarity to `other`."""
 
         def make() -> np.ndarray:
+            self.forwards += 1
             clips = self._input(torch.from_numpy(seen.frames[clip][None]))
             target = self.vectors[other].to(self.device)
-            self.forwards += 1
-            drops = occlusion_map(self.model, clips, target, block=self.size[1] // 4)
-            return drops[0].cpu().numpy()
+            return method(self.model, clips, target, **options)[0].cpu().numpy()
 
-        return self._maps.get(("referee", seen.key, clip, other), make)
+        return self._maps.get((method.__name__, seen.key, clip, other), make)
 
     # --- the brush ------------------------------------------------------------------------------
 
@@ -419,22 +346,18 @@ class State:
         """
         name = (seen.row, clip, key)
         one = self._maps.get(("covered", *name), lambda: self.look(frames[None]))
-        before, after = pick(seen.look, slice(clip)), pick(seen.look, slice(clip + 1, None))
         pixels, occluders = seen.frames.copy(), seen.occluders
         pixels[clip] = frames
         if occluders is not None:
             occluders = occluders.copy()
             occluders[clip] |= resize_masks(mask, occluders.shape[2:])
-        whole = join([before, one, after])
+        whole = tree_map(lambda x, new: torch.cat([x[:clip], new, x[clip + 1 :]]), seen.look, one)
         return seen._replace(key=name, frames=pixels, look=whole, occluders=occluders)
 
 
-def as_test(tracklets: Tracklets) -> Tracklets:
-    """Give the training persons as if they were the test: a query from each of their cameras."""
-    table = tracklets.split("train").table
-    again = table.duplicated(["pid", "camid"])
-    table = table.assign(split=np.where(again, "gallery", "query"))
-    return replace(tracklets, table=table, queries_in_gallery=True)
+def clip_attention(one: Look, clip: int) -> Attention:
+    """Take the weights of one of the clips; there is still an axis of clips."""
+    return tree_map(lambda x: x[clip : clip + 1], one.attention)
 
 
 def unit(one: Look) -> Tensor:

@@ -1,18 +1,20 @@
 """What is to be seen under given settings: the state's numbers put into pictures and sentences."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from mmagga.attention.maps import Contribution, Look, map_statistics, relative, weights
 from mmagga.attention.measures import did, groups
 from mmagga.attention.occluders import OBJECTS, cut_out, paste, token_shares
-from mmagga.browser.gallery import pick as pick_clips
-from mmagga.browser.render import Bars, Scale, Side, Term, brush_view, pair_view, strip_tile
-from mmagga.browser.state import AS_TRAINED, Found, Seen, State, Swap, unit
+from mmagga.attention.rows import limit
+from mmagga.browser.gallery import Found
+from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, strip_tile
+from mmagga.browser.state import AS_TRAINED, Seen, State, Swap, clip_attention, unit
+from mmagga.browser.touch import Bars, brush_view
 from mmagga.errors import DataError
 from mmagga.figures import describe
 from mmagga.model.head import GRIDS, Attention
@@ -119,7 +121,7 @@ def compose(state: State, settings: Settings) -> View:
     stamp = f"{state.run.folder.name} · checkpoint {state.checkpoint} · {_weights_text(settings)}"
     pair = pair_view(
         sides, _terms(whole), scale,
-        frame=frame, opacity=settings.opacity, stamp=stamp, height=state.pair_height,
+        frame=frame, opacity=settings.opacity, stamp=stamp, height=pair_height(state),
     )  # fmt: skip
     similarities = float(target @ unit(before)), float(whole.similarity[0])
     pixels = plain.frames[clip][frame], seen.frames[clip][frame]
@@ -128,6 +130,11 @@ def compose(state: State, settings: Settings) -> View:
     trained = _rank_text(state.rank(row, state.vectors[row]))
     result = f"{_rank_text(found)} · as trained, unchanged: {trained}"
     return View(found, pick, pair, touch, about, result, _scale_text(scale))
+
+
+def pair_height(state: State) -> int:
+    """Give the pixels of the tallest pair view, so that every other is as tall."""
+    return LOWER + max(Layout.of(state.config.frames, state.size, n).total for n in (2, 5))
 
 
 def tile(state: State, row: int, match: bool | None, selected: bool, count: int = 4) -> Image.Image:
@@ -166,8 +173,10 @@ def _scale(state: State, kind: str) -> Scale:
         bound = _referee_bound(state)
         title = "similarity lost where covered (scale: s.d. between tracklets / 10)"
         return Scale("contribution", title, ((-1, f"−{bound:.2g}"), (0, "0"), (1, f"+{bound:.2g}")))
-    what = "GGA weight" if kind == "weight" else "Grad-CAM, as trained,"
-    title = f"{what} over {'a uniform one' if kind == 'weight' else 'its mean'}, log scale"
+    what = (
+        "weight over a uniform one" if kind == "weight" else "Grad-CAM, as trained, over its mean"
+    )
+    title = f"{what}, log scale"
     return Scale("weight", title, ((-1, "1/e"), (0, "1"), (1, "e")))
 
 
@@ -235,11 +244,11 @@ def _side(
     settings: Settings, name: str,
 ) -> Side:  # fmt: skip
     maps = _maps(state, seen, one, clip, whole, other, settings)
-    attention = pick_clips(one, slice(clip, clip + 1)).attention
+    attention = clip_attention(one, clip)
     notes = {}
     if settings.kind == "weight":
-        numbers = map_statistics(attention)
-        notes = {n: _numbers(*s) for n, s in numbers.items()}
+        numbers = map_statistics(attention).items()
+        notes = {n: [f"H {s.entropy.item():.3f}", f"R {s.ratio.item():.2f}"] for n, s in numbers}
     elif settings.kind == "contribution":
         notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in whole.parts.items()}
     title = f"{name}: {describe(state.all, seen.row)} · clip {clip + 1} of {len(seen.frames)}"
@@ -248,35 +257,29 @@ def _side(
     return Side(title, seen.frames[clip], maps, weights, seen.repeats[clip], notes, occluders)
 
 
-def _numbers(entropy: Tensor, effective: Tensor, ratio: Tensor, variation: Tensor) -> list[str]:
-    """Say how uneven weights are: H / ln N, and largest over smallest."""
-    return [f"H {float(entropy[0]):.3f}", f"R {float(ratio[0]):.2f}"]
-
-
-def _brush_maps(
-    state: State, looks: tuple[Look, Look], clip: int, frame: int, part: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give ln(weight / uniform) of a frame, before and after: of a branch, or of the finest."""
-    name = list(state.head.grids)[-1] if part == "all" else part
-    first, second = (state.weight_maps(one, clip)[name][frame] for one in looks)
-    return first, second
-
-
 def _touch(
     state: State, settings: Settings, looks: tuple[Look, Look], clip: int,
     pixels: tuple[np.ndarray, np.ndarray], mask: np.ndarray | None,
     similarities: tuple[float, float],
 ) -> Image.Image:  # fmt: skip
     """Draw the chosen frame before and after the brush, and what it did."""
-    weighed = tuple(pick_clips(one, slice(clip, clip + 1)).attention for one in looks)
+    weighed = [clip_attention(one, clip) for one in looks]
+    name = list(state.head.grids)[-1] if settings.part == "all" else settings.part
     return brush_view(
         *pixels,
-        _brush_maps(state, looks, clip, settings.frame, settings.part),
+        [state.weight_maps(one, clip)[name][settings.frame] for one in looks],
         _bars(*weighed, settings.frame),
+        limits=_within_e(state, settings.swap),
         covered=None if mask is None else mask[settings.frame],
         opacity=settings.opacity,
         lines=_change(state, *weighed, mask, similarities),
     )
+
+
+def _within_e(state: State, swap: Swap) -> bool:
+    """Whether the weights shown are GGA's own, or flatter: none then passes 1/e or e."""
+    largest = max((limit(state.head, name) for name in state.head.mma), default=math.inf)
+    return swap.how == "gga" and largest ** (1 / swap.temperature) <= math.e
 
 
 def _bars(before: Attention, after: Attention, frame: int) -> Bars:
@@ -307,6 +310,8 @@ def _cover(
 def _person(state: State, row: int) -> np.ndarray:
     """Cut the person out of the middle of the first query that shows somebody else."""
     others = np.flatnonzero(state.all.pids[state.first_query :] != state.all.pids[row])
+    if not len(others):
+        raise DataError("all queries show one person: there is nobody else to cut out")
     other = state.first_query + int(others[0])
     middle = int(state.all.lengths[other]) // 2
     return cut_out(state.frames.read(other, [middle])[0], state.person_mask(other, middle))

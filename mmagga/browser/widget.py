@@ -1,4 +1,4 @@
-"""The widget: controls, and what a change of one of them does. Everything else is elsewhere.
+"""The widget: what a change of one of the controls does. Everything else is elsewhere.
 
 Text that comes from the data goes into Labels and Buttons, which show it as it is: a file whose
 name looks like HTML is a file with a strange name. Errors go into the status line.
@@ -11,45 +11,18 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
-from ipywidgets import (
-    Button,
-    Checkbox,
-    Dropdown,
-    FloatLogSlider,
-    FloatSlider,
-    GridBox,
-    HBox,
-    Image,
-    IntSlider,
-    Label,
-    Layout,
-    Play,
-    VBox,
-    Widget,
-    jslink,
-)
+import pandas as pd
+from ipywidgets import Button
 
-from mmagga.browser.paint import WIDTH, png
-from mmagga.browser.queries import FILTERS, RULES, ordered
-from mmagga.browser.render import TOUCH_HEIGHT, paste_grid, stack
+from mmagga.browser.controls import Panel
+from mmagga.browser.paint import png
+from mmagga.browser.queries import RULES, ordered
+from mmagga.browser.render import paste_grid, stack
 from mmagga.browser.state import State, Swap
-from mmagga.browser.view import KINDS, OCCLUDERS, TILE, Brush, Settings, View, compose, tile
+from mmagga.browser.view import Brush, Settings, View, compose, tile
 from mmagga.data.tracklets import Tracklets
 from mmagga.files import commit
 from mmagga.runs import Run
-
-TOP = 10
-SWAPS = {
-    "GGA, as the model": "gga",
-    "uniform": "uniform",
-    "oracle: 0 on occluders": "oracle",
-    "permuted": "permuted",
-    "inverted": "inverted",
-    "the frames' weights": "frames",
-}
-"""What the browser says -> the swap."""
-_COVER = {"nothing": ""} | {f"a {name}" if name not in ("grey", "noise") else name: name
-                              for name in OCCLUDERS}  # fmt: skip
 
 
 def reported(method: Callable) -> Callable:
@@ -66,7 +39,7 @@ def reported(method: Callable) -> Callable:
     return wrapper
 
 
-class AttentionBrowser(VBox):
+class AttentionBrowser(Panel):
     """Look at what a run looks at: queries, rank lists, pairs, other weights and a brush.
 
     Opening embeds the test split, unless the run folder has its embeddings already. After that a
@@ -90,14 +63,12 @@ class AttentionBrowser(VBox):
         rule: str = "worst",
         seed: int = 0,
         exports: Path | None = None,
-    ):
-        super().__init__(layout=Layout(width=f"{WIDTH + 8}px"))
-        self.add_class("mm-browser")
-        self.run = run if isinstance(run, Run) else Run(Path(run))
+    ) -> None:
+        super().__init__()
+        self.run, self.other = _run(run), other and _run(other)
         self.seed, self.trace = seed, ""
         self.exports = exports or self.run.folder / "browser"
         self._tracklets, self._quiet_now = tracklets, False
-        self.status = _label("mm-status")
         try:
             self.states = {"test": State(self.run, tracklets)}
         except ValueError as error:  # a network without attention
@@ -105,97 +76,20 @@ class AttentionBrowser(VBox):
             self.status.value = f"Nothing to browse: {error}"
             return
         self.state = self.states["test"]
-        self.other = self._scores_of(other)
-        self._make_controls(rule)
-        self._arrange()
+        self._others: dict[str, pd.DataFrame] = {}
+        self._shown: dict[int, tuple] = {}
+        rules = {text: name for text, name in RULES.items() if self._answers(name)}
+        self.fill(
+            self.state, rules, rule, f"{self.run.folder.name} · checkpoint {self.state.checkpoint}"
+        )
         self._observe()
         self._reorder()
-
-    # --- controls -------------------------------------------------------------------------------
-
-    def _make_controls(self, rule: str) -> None:
-        config, names = self.state.config, list(self.state.head.grids)
-        rules = {text: name for text, name in RULES.items() if self._answers(name)}
-        self.split = _control(Dropdown, "split", "split", "130px", options=["test", "train"])
-        self.rule = _control(Dropdown, "rule", "queries", options=rules, value=rule)
-        self.show = _control(Dropdown, "show", "show", options=FILTERS)
-        self.query = _control(IntSlider, "query", "query", min=1, max=1)
-        self.clip = _control(IntSlider, "clip", "clip", "200px", min=1, max=1)
-        self.other_clip = _control(IntSlider, "other-clip", "its clip", "200px", min=1, max=1)
-        self.frame = _control(IntSlider, "frame", "frame", "200px", min=1, max=config.frames)
-        self.play = Play(min=1, max=config.frames, interval=500, repeat=True)
-        self.play.add_class("mm-play")
-        jslink((self.play, "value"), (self.frame, "value"))
-        self.kind = _control(Dropdown, "map", "map", options=KINDS)
-        parts = {"all": "all"} | {name: name for name in names}
-        self.part = _control(Dropdown, "part", "part", options=parts)
-        self.opacity = _control(
-            FloatSlider, "opacity", "opacity", min=0.0, max=1, value=1, step=0.05
-        )
-        swaps = {t: n for t, n in SWAPS.items() if n != "oracle" or self.state.has_masks}
-        self.swap = _control(Dropdown, "swap", "weights", options=swaps)
-        self.temperature = _control(
-            FloatLogSlider, "temperature", "temperature ×", min=-1.5, max=0.5, step=0.05, value=1,
-            readout_format=".2f",
-        )  # fmt: skip
-        self.both = _control(Checkbox, "both", "for the gallery too", indent=False)
-        self.both.disabled = not self.state.holds_gallery
-        self.occluder = _control(Dropdown, "occluder", "cover with", options=_COVER)
-        self.every = _control(Checkbox, "every", "in every frame", indent=False)
-        default = Brush()
-        self.place = {
-            name: _control(
-                FloatSlider, name, name, "204px", min=0 if name in ("top", "left") else 0.05, max=1,
-                step=0.05, value=getattr(default, name), readout_format=".0%",
-                continuous_update=False,
-            )
-            for name in ("top", "height", "left", "width")
-        }  # fmt: skip
-        self.export = Button(description="Save as PNG", layout=Layout(width="120px"))
-        self.export.add_class("mm-save")
-        self.about, self.result = _label("mm-about"), _label("mm-result")
-        self.tiles = [Image(format="png") for _ in range(TOP + 1)]
-        self.hits = [Button(layout=Layout(width="163px", margin="0")) for _ in range(TOP)]
-        for k, button in enumerate(self.hits):
-            button.add_class("mm-hit")
-            button.on_click(partial(self._choose, k))
-        self._shown: dict[int, tuple] = {}
-        self.pair, self.touch = Image(format="png"), Image(format="png")
-        self.pair.add_class("mm-pair")
-        self.touch.add_class("mm-touch")
 
     def _answers(self, rule: str) -> bool:
         """Whether this data set and these runs have what a rule goes by."""
         if rule == "occluded":
             return self.state.has_masks
         return rule != "change" or self.other is not None
-
-    def _arrange(self) -> None:
-        for image, height in ((self.pair, self.state.pair_height), (self.touch, TOUCH_HEIGHT)):
-            image.layout = Layout(width=f"{WIDTH}px", height=f"{height}px", flex="0 0 auto")
-        for image in self.tiles[1:]:
-            image.layout = Layout(width="163px", height=f"{TILE + 8}px", object_fit="contain")
-        self.tiles[0].layout = Layout(height=f"{TILE + 8}px", align_self="flex-start")
-        entries = [VBox(pair) for pair in zip(self.tiles[1:], self.hits, strict=True)]
-        grid = GridBox(entries, layout=Layout(grid_template_columns="repeat(5, 167px)"))
-        run = Label(f"{self.run.folder.name} · checkpoint {self.state.checkpoint}")
-        place = list(self.place.values())
-        self.children = [
-            HBox([run, self.split]),
-            HBox([self.rule, self.show, self.query]),
-            self.about,
-            self.tiles[0],
-            self.result,
-            grid,
-            HBox([self.clip, self.other_clip, self.frame, self.play]),
-            HBox([self.kind, self.part, self.opacity]),
-            HBox([self.swap, self.temperature, self.both]),
-            self.pair,
-            HBox([self.occluder, self.every]),
-            HBox(place),
-            self.touch,
-            HBox([self.export, self.status]),
-        ]
 
     def _observe(self) -> None:
         for control in (self.rule, self.show):
@@ -207,6 +101,8 @@ class AttentionBrowser(VBox):
                         self.swap, self.temperature, self.occluder, self.every,
                         *self.place.values()):  # fmt: skip
             control.observe(self._redraw, "value")
+        for k, button in enumerate(self.hits):
+            button.on_click(partial(self._choose, k))
         self.export.on_click(self._save)
 
     # --- what a change does ---------------------------------------------------------------------
@@ -227,6 +123,10 @@ class AttentionBrowser(VBox):
             self.status.value = "embedding the training persons …"
             self.states[name] = State(self.run, self._tracklets, name)
         self.state = self.states[name]
+        with self._quiet():
+            self.show.value = "all"
+            self.both.value &= self.state.holds_gallery
+            self.both.disabled = not self.state.holds_gallery
         self._gallery_for_both()
         self._reorder()
 
@@ -234,17 +134,18 @@ class AttentionBrowser(VBox):
     def _reorder(self, change: Any = None) -> None:
         if self._quiet_now:
             return
-        state = self.state
-        rule = self.rule.value
+        state, rule = self.state, self.rule.value
         if rule == "occluded":
             self.status.value = "reading masks …"
-        self.order = ordered(
-            state.scores.per_query, rule, show=self.show.value, seed=self.seed,
-            occluded=state.occluded if rule == "occluded" else None, other=self.other,
+        order = ordered(
+            state.per_query, rule, show=self.show.value, seed=self.seed,
+            occluded=state.occluded if rule == "occluded" else None,
+            other=self._theirs() if rule == "change" else None,
         )  # fmt: skip
-        if not len(self.order):
-            self.status.value = "no query passes this filter"
+        if not len(order):
+            self.status.value = "no query passes this filter; those before it stay"
             return
+        self.order = order
         with self._quiet():
             self.query.value, self.query.max = 1, len(self.order)
         self._requery()
@@ -317,7 +218,7 @@ class AttentionBrowser(VBox):
 
     def _show_tile(self, place: int, *what: Any) -> None:
         """Draw a tile, unless it is there already."""
-        key = (self.split.value, *what)
+        key = (self.state.split, *what)
         if self._shown.get(place) != key:
             self.tiles[place].value = png(tile(self.state, *what))
             self._shown[place] = key
@@ -356,7 +257,7 @@ class AttentionBrowser(VBox):
         facts = {
             "run": self.run.folder.name,
             "checkpoint": self.state.checkpoint,
-            "data": f"{self.state.config.dataset}, {self.split.value} split",
+            "data": f"{self.state.config.dataset}, {self.state.split} split",
             "query": self.about.value,
             "result": self.result.value,
             "scale": self.view.scale,
@@ -375,32 +276,18 @@ class AttentionBrowser(VBox):
         )
         clip = f"clip{self.settings.clip + 1}-{self.settings.kind}"
         path = (
-            self.exports / f"{self.split.value}-query{self.settings.query}-{self.pick}-{clip}.png"
+            self.exports / f"{self.state.split}-query{self.settings.query}-{self.pick}-{clip}.png"
         )
         commit(path, lambda file: file.write(png(page, facts)))
         return path
 
-    def _scores_of(self, other: Run | Path | str | None) -> Any:
-        """Give the second run's results, query by query."""
-        if other is None:
-            return None
-        second = State(other if isinstance(other, Run) else Run(Path(other)), self._tracklets)
-        return second.scores.per_query
+    def _theirs(self) -> pd.DataFrame:
+        """Give the second run's results on this split, query by query."""
+        split = self.state.split
+        if split not in self._others:
+            self._others[split] = State(self.other, self._tracklets, split).per_query
+        return self._others[split]
 
 
-def _label(name: str) -> Label:
-    label = Label(layout=Layout(width=f"{WIDTH}px"))
-    label.add_class(name)
-    return label
-
-
-def _control(
-    kind: type[Widget], name: str, description: str = "", width: str = "270px", **options: Any
-) -> Any:
-    """Make a control that tests find by the class `mm-<name>`."""
-    layout = Layout(width="auto" if kind is Checkbox else width)
-    control = kind(description=description, layout=layout, **options)
-    if kind is not Checkbox:
-        control.style.description_width = "initial"
-    control.add_class(f"mm-{name}")
-    return control
+def _run(run: Run | Path | str) -> Run:
+    return run if isinstance(run, Run) else Run(Path(run))

@@ -5,10 +5,10 @@ of workers gives the same batches, and an epoch can be entered at any step.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -153,7 +153,7 @@ def train_loader(
     start: tuple[int, int] = (0, 0),
     stop_epoch: int,
     share: slice = slice(None),
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Read the batches from (epoch, step) `start` up to the end of epoch `stop_epoch - 1`.
 
     `share` chooses the clips of a batch that are read here; its labels, rows and frames are those
@@ -162,7 +162,7 @@ def train_loader(
     steps = steps_per_epoch(tracklets, config)
     first = start[0] * steps + start[1]
     keys = [divmod(i, steps) for i in range(first, stop_epoch * steps)]
-    return iter(_loader(_TrainingBatches(tracklets, config, share), keys, config.workers))
+    return _read(_TrainingBatches(tracklets, config, share), keys, config.workers)
 
 
 class _DenseClips(Dataset):
@@ -209,19 +209,20 @@ def dense_loader(
     batch: int,
     workers: int = 0,
     packed: Path | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Stream the test clips of all tracklets: (clips (B, T, 3, H, W) uint8, tracklet rows (B,)).
 
     A batch holds clips of several tracklets, and a long tracklet spans several batches, so memory
     depends on `batch` alone.
     """
     data = _DenseClips(tracklets, frames, size, batch, packed)
-    return iter(_loader(data, range(len(data)), workers))
+    return _read(data, range(len(data)), workers)
 
 
-def _loader(data: Dataset, keys: Sequence, workers: int) -> DataLoader:
+def _read(data: Dataset, keys: Sequence, workers: int) -> Generator[Any, None, None]:
+    """Give data[key] for each key in order, read in `workers` processes."""
     # A generator of its own keeps iteration from touching torch's global one.
-    return DataLoader(
+    loader = DataLoader(
         data,
         sampler=keys,
         batch_size=None,
@@ -230,13 +231,21 @@ def _loader(data: Dataset, keys: Sequence, workers: int) -> DataLoader:
         generator=torch.Generator(),
         worker_init_fn=_leave_signals_to_the_parent,
     )
+    batches = iter(loader)
+    try:
+        yield from batches
+    finally:
+        # Python ends its children at its own exit by SIGTERM, which these ignore, and waits.
+        if workers:
+            batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def reading(batches: Generator[Any, None, None]) -> Iterator[None]:
     """Turn the death of a reading process into a ResourceError that says what to do.
 
-    torch raises it wherever the main process happens to be: hold all of the loop in it.
+    torch raises it wherever the main process happens to be: hold all of the loop in it. On the way
+    out the processes that read `batches` end, also after an error.
     """
     try:
         yield
@@ -248,6 +257,8 @@ def reading() -> Iterator[None]:
             "out, or /dev/shm is too small: give it more, or set workers=0, and run the same "
             "command again."
         ) from error
+    finally:
+        batches.close()
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

@@ -92,7 +92,7 @@ def last_number(name: str) -> int | None:
 class Gathered:
     """Tracklets as a reader finds them, one `add` each; `build` makes the checked table."""
 
-    def __init__(self, dataset: str, root: Path):
+    def __init__(self, dataset: str, root: Path) -> None:
         self.dataset, self.root = dataset, root
         self.rows: list[tuple[str, int, int, int, int]] = []
         self.names: list[str] = []

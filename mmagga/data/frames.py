@@ -1,137 +1,19 @@
-"""From frame files to pixels: one decoder and one set of rules, for training and test alike.
+"""The frames of `Tracklets` at one size, from their files or from a pack: the same pixels."""
 
-| found                       | given                                                        |
-|-----------------------------|--------------------------------------------------------------|
-| RGB, grey, palette, CMYK    | RGB as Pillow converts it                                    |
-| transparency                | composited on `BACKGROUND`, as dark as the border of a crop  |
-| 16-bit samples              | their high byte, so that full scale stays full scale         |
-| EXIF orientation            | applied                                                      |
-| another size than asked for | resized bilinearly with antialiasing, as torchvision does it |
-| anything else               | `BadFrame`: it names the file, what was found, what to do    |
-
-JPEG draft mode would be faster, but gives other pixels; nothing here uses it.
-"""
-
-import errno
+import hashlib
 import os
-import stat
-import time
-import warnings
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pandas as pd
 
+from mmagga.data.decoding import decode
+from mmagga.data.names import split_names, used_frames
+from mmagga.data.packed import read_header
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
-
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-"""Told by content. Pillow's other readers stay shut: EPS, for one, starts a program."""
-SMALLEST, LARGEST = 8, 4096
-"""Pixels a side that a frame may have."""
-BACKGROUND = (0, 0, 0)
-"""What shows through transparent pixels."""
-LARGEST_FILE = 2 * 4 * LARGEST**2
-"""Bytes: the largest picture allowed, uncompressed, in 16 bit with alpha."""
-
-_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-_RETRY_SECONDS = (0.05, 0.2, 0.8)
-_ORIENTATION = 0x0112
-
-
-class BadFrame(DataError):
-    """A frame that cannot be used; `kind` is what reports count."""
-
-    def __init__(self, message: str, kind: str = "damaged"):
-        super().__init__(message)
-        self.kind = kind
-
-
-def decode(
-    source: str | Path | bytes, size: tuple[int, int] | None = None, *, name: str = "bytes"
-) -> np.ndarray:
-    """Give a frame, from a file or its content, as (H, W, 3) uint8 RGB; see the module's table.
-
-    `size` is (H, W); None keeps the frame's own. `name` stands for the content in errors.
-    Raises BadFrame, a DataError.
-    """
-    if isinstance(source, bytes):
-        return to_pixels(open_image(source, name), size, name)
-    return to_pixels(open_image(read_bytes(source), source), size, source)
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Read a frame file. An I/O error is tried again three times, everything else fails at once."""
-    for wait in (*_RETRY_SECONDS, None):
-        try:
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
-                raise _bad(path, "not a file", f"is {kind}, expected an image file")
-            if status.st_size == 0:
-                raise _bad(path, "empty", "has 0 bytes")
-            if status.st_size > LARGEST_FILE:
-                raise _bad(path, "size", f"has {status.st_size:,} bytes, more than any frame")
-            with open(path, "rb", buffering=0) as file:
-                return file.read()
-        except FileNotFoundError as error:
-            raise _bad(path, "missing", "does not exist") from error
-        except OSError as error:
-            if error.errno != errno.EIO or wait is None:
-                raise _bad(path, "unreadable", f"cannot be read ({error.strerror})") from error
-            time.sleep(wait)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def open_image(data: bytes, name: str | Path) -> Image.Image:
-    """Read the header of a frame and check its size and mode, before any pixel is decoded."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        found = f"starts with {data[:12]!r}, which is none of {', '.join(FORMATS)}"
-        raise _bad(name, "not an image", found) from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _bad(name, "size", f"is too large ({error})") from error
-    except Exception as error:  # on damaged files Pillow's readers raise nearly anything
-        raise _bad(name, "damaged", f"has a damaged header ({error})") from error
-    if min(image.size) < SMALLEST or max(image.size) > LARGEST:
-        found = f"is {image.width}×{image.height} pixels; {SMALLEST} to {LARGEST} a side are usable"
-        raise _bad(name, "size", found)
-    if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
-        raise _bad(name, "mode", f"has pixels of mode {image.mode}, expected 8 or 16 bit")
-    return image
-
-
-def to_pixels(image: Image.Image, size: tuple[int, int] | None, name: str | Path) -> np.ndarray:
-    """Decode an opened frame fully: (H, W, 3) uint8 RGB of `size`, or of its own if None."""
-    try:
-        image.load()
-        if image.getexif().get(_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        image = _to_rgb(image)
-    except Exception as error:  # as above
-        raise _bad(name, "damaged", f"is damaged ({error})") from error
-    if size is not None and image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.array(image)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, BACKGROUND)
-        image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _bad(name: str | Path, kind: str, found: str) -> BadFrame:
-    remedy = "Copy it again, or leave bad frames out: python -m mmagga data check --on-bad drop"
-    return BadFrame(f"{name} {found}. {remedy}", kind)
 
 
 class Frames:
@@ -140,7 +22,7 @@ class Frames:
     Pickles to a few arrays; what must be opened is opened by each process when it first reads.
     """
 
-    def __init__(self, tracklets: Tracklets, size: tuple[int, int]):
+    def __init__(self, tracklets: Tracklets, size: tuple[int, int]) -> None:
         self.size = size
         self.firsts = tracklets.table["first"].to_numpy()
         self.lengths = tracklets.lengths
@@ -160,7 +42,7 @@ class Frames:
 class FileFrames(Frames):
     """Frames in the files of the data set."""
 
-    def __init__(self, tracklets: Tracklets, size: tuple[int, int]):
+    def __init__(self, tracklets: Tracklets, size: tuple[int, int]) -> None:
         super().__init__(tracklets, size)
         self.root, self.names = str(tracklets.root), tracklets.names
 
@@ -168,13 +50,61 @@ class FileFrames(Frames):
         return decode(os.path.join(self.root, self.names[number]), self.size)
 
 
+class PackedFrames(Frames):
+    """Frames in a pack; the same pixels as `FileFrames`."""
+
+    def __init__(self, tracklets: Tracklets, size: tuple[int, int], path: Path) -> None:
+        super().__init__(tracklets, size)
+        self.path = Path(path)
+        self.header = read_header(self.path)
+        self._memory: np.ndarray | None = None
+        self.slots = self._find(tracklets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_memory": None}
+
+    def _find(self, tracklets: Tracklets) -> np.ndarray:
+        """Give for each of `tracklets.names` its place in the pack; -1 where it is not used."""
+        header = self.header
+        if header["encoding"] == "raw" and header["size"] != list(self.size):
+            raise _foreign(self.path, f"size {header['size']}", f"{list(self.size)}")
+        if header["dataset"] != tracklets.dataset:
+            raise _foreign(self.path, f"data set {header['dataset']}", tracklets.dataset)
+        used = used_frames(tracklets)
+        slots = np.full(len(tracklets.names), -1)
+        slots[used] = pd.Index(self._names()).get_indexer(pd.Index(tracklets.names[used]))
+        missing = used[slots[used] < 0]
+        if len(missing):
+            raise _foreign(self.path, "other frames", f"{tracklets.names[missing[0]]}, for one")
+        return slots
+
+    def _names(self) -> np.ndarray:
+        joined = self._map()[self.header["data_end"] + 8 * (self.header["frames"] + 1) :].tobytes()
+        if hashlib.sha256(joined).hexdigest() != self.header["names_sha256"]:
+            raise DataError(f"the pack {self.path} is damaged (its list of names): pack again")
+        return split_names(joined)
+
+    def _map(self) -> np.ndarray:
+        if self._memory is None:
+            self._memory = np.asarray(np.memmap(self.path, np.uint8, "r"))
+        return self._memory
+
+    def _frame(self, number: int) -> np.ndarray:
+        memory, slot = self._map(), self.slots[number]
+        start, end = memory[self.header["data_end"] + 8 * slot :][:16].view("<i8")
+        data = memory[start:end]
+        if self.header["encoding"] == "raw":
+            return data.reshape(*self.size, 3)
+        return decode(data.tobytes(), self.size, name=f"frame {slot} of {self.path}")
+
+
 def open_frames(tracklets: Tracklets, size: tuple[int, int], packed: Path | None = None) -> Frames:
     """Give a reader of `tracklets` at `size` (H, W), from its files or from a pack of them.
 
     Both give identical pixels. Raises DataError if the pack is damaged or of other frames.
     """
-    if packed is None:
-        return FileFrames(tracklets, size)
-    from mmagga.data.packed import PackedFrames  # it builds on this module
+    return PackedFrames(tracklets, size, packed) if packed else FileFrames(tracklets, size)
 
-    return PackedFrames(tracklets, size, packed)
+
+def _foreign(path: Path, holds: str, wanted: str) -> DataError:
+    return DataError(f"the pack {path} holds {holds}, wanted: {wanted}. Pack again, elsewhere")

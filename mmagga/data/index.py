@@ -7,45 +7,22 @@ bytes, hash, pixels, mode, person, camera, tracklet and number. 1.2 million fram
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
 
-from mmagga.data.frames import BadFrame, open_image, read_bytes, to_pixels
+from mmagga.data.names import join_names, positions, refuse_escapes, split_names, used_frames
+from mmagga.data.scanning import ROW, scan
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError, ResourceError
+from mmagga.errors import DataError
 from mmagga.files import commit
-from mmagga.progress import progress as progress_bar
 
 VERSION = 1
-CHUNK = 512
-"""Frames that a worker process is given at a time."""
 NAMED = 5
 """Bad frames that an error names; the whole list is in `bad.csv` beside the index."""
-
-_ROW = np.dtype(
-    [
-        ("bytes", np.int64),
-        ("hash", np.uint8, 16),  # BLAKE2b of the file
-        ("width", np.uint16),
-        ("height", np.uint16),
-        ("mode", "S6"),  # Pillow's, as stored: L, RGB, CMYK, ...
-        ("kind", "S16"),  # empty, or what is wrong
-        ("pid", np.int64),
-        ("camid", np.int64),
-        ("tracklet", np.int64),  # row of the table it was checked with
-        ("frame", np.int64),  # position in that tracklet
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +42,7 @@ class Report:
     sizes: pd.Series
     """Good frames of each "width×height"."""
     modes: pd.Series
-    """Good frames of each mode; all but RGB are converted, see `mmagga.data.frames`."""
+    """Good frames of each mode; all but RGB are converted, see `mmagga.data.decoding`."""
 
     def __str__(self) -> str:
         return (
@@ -105,8 +82,8 @@ def check(
     folder = folder or cache_dir(tracklets)
     used = used_frames(tracklets)
     names = tracklets.names[used]
-    _refuse_escapes(names)
-    rows = _scan("check", tracklets.root, names, workers, progress)
+    refuse_escapes(names)
+    rows = scan(tracklets.root, names, decode=True, workers=workers, progress=progress)
     _label(rows, used, tracklets)
     bad = _bad_table(names, rows["kind"])
     path, listing = folder / "index.npz", folder / "bad.csv"
@@ -159,7 +136,7 @@ def verify(
     names = tracklets.names[used_frames(tracklets)]
     known = _rows_of(names, folder / "index.npz")
     names, known = names[known["kind"] == b""], known[known["kind"] == b""]
-    rows = _scan("verify", tracklets.root, names, workers, progress)
+    rows = scan(tracklets.root, names, decode=False, workers=workers, progress=progress)
     changed = (rows["hash"] != known["hash"]).any(axis=1) & (rows["kind"] == b"")
     rows["kind"][changed] = b"changed"
     bad = _bad_table(names, rows["kind"])
@@ -196,9 +173,9 @@ def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"no index at {path}: run `python -m mmagga data check`") from error
     except Exception as error:  # on damaged files zipfile, zlib and NumPy raise nearly anything
         raise DataError(f"the index {path} is damaged ({error}): check the data again") from error
-    if version != VERSION or rows.dtype != _ROW or len(names) != len(rows):
+    if version != VERSION or rows.dtype != ROW or len(names) != len(rows):
         raise DataError(f"the index {path} is of another version: check the data again")
-    _refuse_escapes(names)
+    refuse_escapes(names)
     return names, rows
 
 
@@ -218,85 +195,11 @@ def quality(tracklets: Tracklets, folder: Path | None = None) -> pd.DataFrame:
     return groups.agg(frames="size", mean_kB="mean").reset_index().round({"mean_kB": 1})
 
 
-def join_names(names: np.ndarray) -> bytes:
-    """Turn names into bytes; undecodable file names survive, no name holds the separator NUL."""
-    return "\0".join(names.tolist()).encode("utf-8", "surrogateescape")
-
-
-def split_names(joined: bytes | np.ndarray) -> np.ndarray:
-    """Undo `join_names`."""
-    return np.array(bytes(joined).decode("utf-8", "surrogateescape").split("\0"))
-
-
-# --- looking at files, in worker processes ------------------------------------------------------
-
-
-def _scan(
-    task: str, root: Path, names: np.ndarray, workers: int | None, progress: bool
-) -> np.ndarray:
-    look = partial(_look, root, decode=task == "check")
-    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
-    found = [np.zeros(0, _ROW)]
-    with progress_bar(enabled=progress, total=len(names), unit="frame", desc=task) as bar:
-        for rows in _spread(look, chunks, workers):
-            found.append(rows)
-            bar.update(len(rows))
-    return np.concatenate(found)
-
-
-def _spread(
-    look: Callable[[np.ndarray], np.ndarray], chunks: Sequence[np.ndarray], workers: int
-) -> Iterator[np.ndarray]:
-    if workers <= 1:
-        yield from map(look, chunks)
-        return
-    # A new interpreter for each: safe beside threads, and alike on every platform.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        with pool, closing(pool.map(look, chunks)) as results:
-            yield from results
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            f"one of {workers} processes was killed, most likely for want of memory: use fewer"
-        ) from error
-
-
-def _look(root: Path, names: np.ndarray, *, decode: bool) -> np.ndarray:
-    rows = np.zeros(len(names), _ROW)
-    for row, name in zip(rows, names, strict=True):
-        path = root / name
-        try:
-            data = read_bytes(path)
-            row["bytes"] = len(data)
-            row["hash"] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
-            if decode:
-                image = open_image(data, path)
-                row["mode"] = image.mode
-                row["height"], row["width"], _ = to_pixels(image, None, path).shape
-        except BadFrame as error:
-            row["kind"] = error.kind
-    return rows
-
-
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _positions(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give for each frame of each tracklet: its number in `names`, its row, its position there."""
-    first, length = tracklets.table["first"].to_numpy(), tracklets.lengths
-    row = np.repeat(np.arange(len(length)), length)
-    position = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
-    return first[row] + position, row, position
-
-
-def used_frames(tracklets: Tracklets) -> np.ndarray:
-    """Give, sorted, which of `names` belong to a tracklet."""
-    return np.unique(_positions(tracklets)[0])
-
-
 def _label(rows: np.ndarray, used: np.ndarray, tracklets: Tracklets) -> None:
-    number, row, position = _positions(tracklets)
+    number, row, position = positions(tracklets)
     at = np.searchsorted(used, number)
     rows["tracklet"][at], rows["frame"][at] = row, position
     rows["pid"][at], rows["camid"][at] = tracklets.pids[row], tracklets.camids[row]
@@ -322,7 +225,7 @@ def _restrict(
     """Leave out the bad ones of the frames `used`, and the tracklets that this empties."""
     if not (kinds != b"").any():
         return tracklets, ()
-    number, row, _ = _positions(tracklets)
+    number, row, _ = positions(tracklets)
     good = (kinds == b"")[np.searchsorted(used, number)]
     lengths = np.bincount(row[good], minlength=len(tracklets))
     dropped = tuple(np.flatnonzero(lengths == 0).tolist())
@@ -369,18 +272,3 @@ def _counts(bad: pd.DataFrame) -> str:
 def _top(counts: pd.Series) -> str:
     shown = ", ".join(f"{count:,} {value}" for value, count in counts.head(8).items())
     return shown + (f", … {len(counts) - 8} more" if len(counts) > 8 else "")
-
-
-# --- names --------------------------------------------------------------------------------------
-
-
-def _refuse_escapes(names: np.ndarray) -> None:
-    escape = next(filter(_escapes, names.tolist()), None)
-    if escape is not None:
-        raise DataError(f"the frame name {escape!r} leaves the data set's folder: refused")
-
-
-def _escapes(name: str) -> bool:
-    """Tell whether a name is empty, absolute, on a drive, through a parent, or cut by C."""
-    absolute = name[:1] in ("", "/", "\\") or name[1:2] == ":"
-    return absolute or "\0" in name or (".." in name and ".." in re.split(r"[/\\]", name))

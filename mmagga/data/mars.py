@@ -180,8 +180,8 @@ def _origin(train: np.ndarray, test: np.ndarray, queries: np.ndarray) -> str:
 def _gaps(names: list[str], tracks: np.ndarray) -> list[tuple[str, int]]:
     gaps = []
     for first, last, _, _ in tracks.tolist():
-        ends = (int(_NAME.fullmatch(names[i - 1])[4]) for i in (last, first))
-        skipped = next(ends) - next(ends) - (last - first)
+        start, end = (int(_NAME.fullmatch(names[i - 1])[4]) for i in (first, last))
+        skipped = (end - start) - (last - first)
         if skipped > 0:
             gaps.append((names[first - 1].partition("F")[0], skipped))
     return gaps

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-import pandas as pd
 
-from mmagga.data.frames import Frames, decode, read_bytes
-from mmagga.data.index import join_names, split_names, used_frames
+from mmagga.data.decoding import decode, read_bytes
+from mmagga.data.names import join_names, used_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
 from mmagga.files import commit
@@ -77,56 +76,8 @@ def pack(
 
 def _encode(path: Path, size: tuple[int, int], encoding: Encoding) -> bytes:
     data = read_bytes(path)
-    pixels = decode(data, size, name=path)  # also for "original": no bad frame gets into a pack
+    pixels = decode(data, size, name=str(path))  # for "original" too: no bad frame is packed
     return pixels.tobytes() if encoding == "raw" else data
-
-
-class PackedFrames(Frames):
-    """Frames in a pack; the same pixels as `FileFrames`."""
-
-    def __init__(self, tracklets: Tracklets, size: tuple[int, int], path: Path):
-        super().__init__(tracklets, size)
-        self.path = Path(path)
-        self.header = read_header(self.path)
-        self._memory: np.ndarray | None = None
-        self.slots = self._find(tracklets)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_memory": None}
-
-    def _find(self, tracklets: Tracklets) -> np.ndarray:
-        """Give for each of `tracklets.names` its place in the pack; -1 where it is not used."""
-        header = self.header
-        if header["encoding"] == "raw" and header["size"] != list(self.size):
-            raise _foreign(self.path, f"size {header['size']}", f"{list(self.size)}")
-        if header["dataset"] != tracklets.dataset:
-            raise _foreign(self.path, f"data set {header['dataset']}", tracklets.dataset)
-        used = used_frames(tracklets)
-        slots = np.full(len(tracklets.names), -1)
-        slots[used] = pd.Index(self._names()).get_indexer(pd.Index(tracklets.names[used]))
-        missing = used[slots[used] < 0]
-        if len(missing):
-            raise _foreign(self.path, "other frames", f"{tracklets.names[missing[0]]}, for one")
-        return slots
-
-    def _names(self) -> np.ndarray:
-        joined = self._map()[self.header["data_end"] + 8 * (self.header["frames"] + 1) :].tobytes()
-        if hashlib.sha256(joined).hexdigest() != self.header["names_sha256"]:
-            raise DataError(f"the pack {self.path} is damaged (its list of names): pack again")
-        return split_names(joined)
-
-    def _map(self) -> np.ndarray:
-        if self._memory is None:
-            self._memory = np.asarray(np.memmap(self.path, np.uint8, "r"))
-        return self._memory
-
-    def _frame(self, number: int) -> np.ndarray:
-        memory, slot = self._map(), self.slots[number]
-        start, end = memory[self.header["data_end"] + 8 * slot :][:16].view("<i8")
-        data = memory[start:end]
-        if self.header["encoding"] == "raw":
-            return data.reshape(*self.size, 3)
-        return decode(data.tobytes(), self.size, name=f"frame {slot} of {self.path}")
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -146,7 +97,3 @@ def read_header(path: Path) -> dict[str, Any]:
     if found != header["bytes"]:
         raise DataError(f"the pack {path} has {found:,} of {header['bytes']:,} bytes: pack again")
     return header
-
-
-def _foreign(path: Path, holds: str, wanted: str) -> DataError:
-    return DataError(f"the pack {path} holds {holds}, wanted: {wanted}. Pack again, elsewhere")

@@ -39,7 +39,7 @@ class NonLocal(nn.Module):
     """Where inner is 1, pass over channels_last maps twice instead of some twenty times; the
     result differs by rounding. Not for a BatchNorm that several processes share."""
 
-    def __init__(self, channels: int, inner: int):
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         self.theta = nn.Conv2d(channels, inner, 1)
         self.phi = nn.Conv2d(channels, inner, 1)
@@ -126,7 +126,7 @@ class Backbone(nn.Module):
         name: str = "resnet50",
         weights: str | Path | None = None,
         non_local: Literal[0, 1, "half"] = 1,
-    ):
+    ) -> None:
         super().__init__()
         if name not in NAMES:
             raise ValueError(f"backbone must be one of {', '.join(NAMES)}; got {name!r}")
@@ -171,7 +171,7 @@ def fold_batchnorm(module: nn.Module) -> None:
                 setattr(parent, after, nn.Identity())
 
 
-def _unstride(block: nn.Module) -> None:
+def _unstride(block: Any) -> None:
     """Set the stride of a layer's first block to 1: its 3x3 convolution and its shortcut."""
     conv = block.conv2 if hasattr(block, "conv3") else block.conv1  # Bottleneck, BasicBlock
     conv.stride = block.downsample[0].stride = (1, 1)

@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-from torch import nn
-
 from mmagga.config import Config
-from mmagga.model.mmagga import MMAGGA, Baseline
+from mmagga.model.mmagga import MMAGGA, Baseline, ClipModel
 
 
 def from_scratch(config: Config) -> Config:
@@ -13,7 +11,7 @@ def from_scratch(config: Config) -> Config:
     return replace(config, model=replace(config.model, weights=None))
 
 
-def build_model(config: Config, num_ids: int) -> nn.Module:
+def build_model(config: Config, num_ids: int) -> ClipModel:
     """Build the network of `config` for K = `num_ids` persons; its weights follow torch's seed."""
     m = config.model
     if m.name == "baseline":

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmagga.errors import SettingError
 from mmagga.model.backbone import STRIDE
 
 Grid = tuple[int, int]
@@ -61,7 +62,7 @@ class MMA(nn.Module):
     cells are positive, so that the LeakyReLU then does nothing.
     """
 
-    def __init__(self, name: str, learned: bool):
+    def __init__(self, name: str, learned: bool) -> None:
         super().__init__()
         rows, columns = GRIDS[name]
         own = torch.eye(rows).repeat_interleave(columns, dim=1)  # (P, cells)
@@ -83,7 +84,7 @@ class GuidedAttention(nn.Module):
     weight exceeds another more than e times.
     """
 
-    def __init__(self, width: int, temperature: float):
+    def __init__(self, width: int, temperature: float) -> None:
         super().__init__()
         self.part = nn.Linear(width, width)
         self.guide = nn.Linear(width, width)
@@ -99,7 +100,7 @@ class GuidedAttention(nn.Module):
 class PlainAttention(nn.Module):
     """Ours, for the ablation: a learned score of each part alone, without a guide."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, 1)
 
@@ -119,7 +120,7 @@ class MeanPooling(nn.Module):
 class BNNeck(nn.BatchNorm1d):
     """BatchNorm1d whose shift is fixed: a buffer, so that no thawing of parameters reaches it."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__(width)
         del self.bias
         self.register_buffer("bias", torch.zeros(width))
@@ -161,7 +162,7 @@ class Head(nn.Module):
         mma: Literal["learned", "stripes"] = "learned",
         temperature: float = 1.0,
         gem_p: float = 3.0,
-    ):
+    ) -> None:
         super().__init__()
         _check_options(granularities, pooling, mma, temperature)
         self.frames, self.gem_p = frames, gem_p
@@ -258,7 +259,7 @@ def check_map(h: int, w: int, grids: dict[str, Grid]) -> None:
     """Raise ValueError unless a feature map of h x w can be cut into every grid's cells."""
     rows, columns = max(grids.values())
     if h % rows or w % columns:
-        raise ValueError(
+        raise SettingError(
             f"a feature map of {h}x{w} cannot be cut into {rows}x{columns} equal cells: give "
             f"images whose height is a multiple of {rows * STRIDE} pixels and whose width is one "
             f"of {columns * STRIDE}, such as 256x128 or 128x64"
@@ -286,10 +287,10 @@ def _check_options(
 ) -> None:
     """Raise ValueError for a value that `Head` does not know."""
     if not set(granularities) <= set(_LEAK):
-        raise ValueError(f"granularities must be among p1, p2, p3; got {granularities!r}")
+        raise SettingError(f"granularities must be among p1, p2, p3; got {granularities!r}")
     if pooling not in ("gga", "attention", "mean"):
         raise ValueError(f"pooling must be gga, attention or mean; got {pooling!r}")
     if mma not in ("learned", "stripes"):
         raise ValueError(f"mma must be learned or stripes; got {mma!r}")
     if not temperature > 0:
-        raise ValueError(f"temperature must be above 0; got {temperature!r}")
+        raise SettingError(f"temperature must be above 0; got {temperature!r}")

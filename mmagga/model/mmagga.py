@@ -21,7 +21,9 @@ class BaselineHead(nn.Module):
     Source: AGW_Plus_Baseline in the authors' code. GeM's exponent p is learned, from 3.
     """
 
-    def __init__(self, channels: int, num_ids: int, *, width: int = 512, dropout: float = 0.5):
+    def __init__(
+        self, channels: int, num_ids: int, *, width: int = 512, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         self.gem_p = nn.Parameter(torch.full((1,), 3.0))
         self.reduce = nn.Linear(channels, width, bias=False)
@@ -49,7 +51,7 @@ class BaselineHead(nn.Module):
 class ClipModel(nn.Module):
     """A backbone for single frames below a head for clips."""
 
-    def __init__(self, backbone: Backbone, head: Head | BaselineHead):
+    def __init__(self, backbone: Backbone, head: Head | BaselineHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -104,7 +106,7 @@ class MMAGGA(ClipModel):
         mma: Literal["learned", "stripes"] = "learned",
         temperature: float = 1.0,
         gem_p: float = 3.0,
-    ):
+    ) -> None:
         trunk = Backbone(backbone, weights, non_local)
         head = Head(
             trunk.channels,
@@ -142,6 +144,6 @@ class Baseline(ClipModel):
         non_local: Literal[0, 1, "half"] = 1,
         width: int = 512,
         dropout: float = 0.5,
-    ):
+    ) -> None:
         trunk = Backbone(backbone, weights, non_local)
         super().__init__(trunk, BaselineHead(trunk.channels, num_ids, width=width, dropout=dropout))

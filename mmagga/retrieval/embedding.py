@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -52,7 +52,9 @@ CLIP_RULES = {
 """The authors' rule, "dense", and what others do with the same clips."""
 
 
-def embed(model: nn.Module, tracklets: Tracklets, *, clip: str = "dense", **options) -> Embeddings:
+def embed(
+    model: nn.Module, tracklets: Tracklets, *, clip: str = "dense", **options: Any
+) -> Embeddings:
     """Embed each tracklet by one rule of `CLIP_RULES`; see `embed_by_rules`."""
     return embed_by_rules(model, tracklets, (clip,), **options)[clip]
 
@@ -88,7 +90,7 @@ def embed_by_rules(
     bar = progress_bar(enabled=progress, total=total, unit="clip", desc="embed")
     sums: dict[str, Tensor] = {}
     done, limit = 0, batch
-    with bar, _evaluating(model.to(device)), torch.inference_mode(), reading():
+    with bar, _evaluating(model.to(device)), torch.inference_mode(), reading(loader):
         for clips, owner in loader:
             embedding, limit = _forward(model, clips, limit, device)  # (B, D)
             _check_finite(embedding, owner, tracklets)

@@ -116,10 +116,10 @@ def _encode(nodes: Search, nearest: np.ndarray, largest: np.ndarray, half_count:
         expanded.sort_indices()
         row = np.repeat(np.arange(len(sets.indptr) - 1), np.diff(expanded.indptr))
         columns, inverse = np.unique(expanded.indices, return_inverse=True)
-        distances = squared_distances(
+        between = squared_distances(
             nodes.rows(np.arange(start, start + len(sets.indptr) - 1)), nodes.rows(columns)
         )
-        distances = distances.cpu().numpy()[row, inverse]
+        distances = between.cpu().numpy()[row, inverse]
         scale = largest[start + row]  # 0 where all nodes are one point, and distances 0 with it
         weights = np.exp(-distances / np.where(scale > 0, scale, 1))
         sums = np.bincount(row, weights, minlength=len(sets.indptr) - 1)
@@ -153,8 +153,8 @@ def _rank(
             rows.append(torch.from_numpy(order[hits[order]]))
             if not junk.all():
                 nearest[q], distance[q] = order[0], row[order[0]]
-    matches = (pad_sequence(each, batch_first=True) for each in (ranks, rows))
-    return Ranking(*matches, torch.from_numpy(nearest), torch.from_numpy(distance))
+    first, second = (pad_sequence(each, batch_first=True) for each in (ranks, rows))
+    return Ranking(first, second, torch.from_numpy(nearest), torch.from_numpy(distance))
 
 
 def _jaccard(encoding: csr_array, by_column: csc_array, node: int) -> np.ndarray:

@@ -25,6 +25,10 @@ MAX_RANK = 50
 """CMC curves end here, or at the size of the gallery."""
 
 
+class NoMatch(DataError):
+    """No query has anybody to find: there is nothing to average."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """The result of one evaluation; all measures are fractions in [0, 1].
@@ -120,20 +124,20 @@ def evaluate(
     rows at a time, all queries being held in float64: that bounds the memory. Neither `chunk` nor
     `device` changes a result. See `ranking` for how.
 
-    Raises DataError where no query has a match or the sides do not fit, and NumericError where an
-    embedding is not finite.
+    Raises NoMatch where no query has a match, DataError where the sides do not fit, and
+    NumericError where an embedding is not finite.
     """
     search = prepare(query, gallery, protocol, chunk, device)
     return score_ranking(search, rank_matches(search, chunk), protocol)
 
 
 def score_ranking(search: Search, ranking: Ranking, protocol: Protocol) -> Scores:
-    """Turn the ranks of the matches into scores; DataError where no query has a match."""
+    """Turn the ranks of the matches into scores; NoMatch where there are none."""
     query = search.query
     per_query = _per_query(query, search.pids, ranking)
     valid = per_query[per_query["matches"] > 0]
     if valid.empty:
-        raise DataError(
+        raise NoMatch(
             f"None of the {len(query.pids)} queries has a match: no gallery tracklet shows the "
             f'same person under another camera. Is "{protocol.name}" the right protocol, and do '
             "query and gallery come from the same data set?"
@@ -215,13 +219,13 @@ def rank_list(
     search = prepare(query, gallery, protocol, chunk, device)
     vector = search.queries(np.array([query_row]))
     distances = torch.cat(
-        [squared_distances(vector, block)[0] for _, block in search.blocks(chunk)]
-    )
+        [squared_distances(vector, block)[0].cpu() for _, block in search.blocks(chunk)]
+    ).numpy()
     pids, camids = search.pids.numpy(), search.camids.numpy()
     pid = int(query.pids[query_row])
     same = pids == pid
     counts = np.flatnonzero(~(same & (camids == int(query.camids[query_row]))))
-    distances = distances.cpu().numpy()[counts] / search.scale**2
+    distances = distances[counts] / search.scale**2
     order = np.argsort(distances, kind="stable")[:top]
     rows = counts[order]
     return pd.DataFrame(

@@ -73,17 +73,6 @@ def paired_difference(
     )
 
 
-def across(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Give mean, sd (of a sample) and n of every numeric column over seeds or splits.
-
-    `rows` has a row for each run; those alike in the columns `by` are put together, in order of
-    appearance. Columns of the result are (measure, "mean" | "sd" | "n"); n counts known values.
-    """
-    numbers = [c for c in rows.select_dtypes("number") if c not in by]
-    table = rows.groupby(by, sort=False, dropna=False)[numbers].agg(["mean", "std", "count"])
-    return table.rename(columns={"std": "sd", "count": "n"}, level=1)
-
-
 def _floats(values: pd.Series) -> pd.Series:
     """Numbers, truth values or nullable integers as float64, NaN where unknown."""
     return values.astype("Float64").astype(np.float64)

@@ -10,11 +10,9 @@ from attention.heads import random_head, random_maps
 from mmagga.attention import contributions, heatmaps, look, repeats, tracklet_contributions
 from mmagga.attention.maps import (
     bounds,
-    locality,
     look_at_maps,
     look_at_tokens,
     map_statistics,
-    matrix_statistics,
     project,
     projection,
     relative,
@@ -22,6 +20,7 @@ from mmagga.attention.maps import (
     statistics,
     weights,
 )
+from mmagga.attention.matrices import locality, matrix_statistics
 from mmagga.model import MMAGGA, Baseline
 from mmagga.model.head import Attention, Tokens
 

@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmagga.browser.paint import WIDTH, colours, outline, overlay, png, resize_masks
+from mmagga.browser.paint import WIDTH, colours, outline, overlay, png
 from mmagga.browser.render import (
     LOWER,
-    TOUCH_HEIGHT,
-    Bars,
     Layout,
     Scale,
     Side,
     Term,
-    brush_view,
     pair_view,
     stack,
     strip_tile,
 )
+from mmagga.browser.touch import TOUCH_HEIGHT, Bars, brush_view
+from mmagga.data.synthetic.labels import resize_masks
 
 SCALE = Scale("weight", "weight", ((-1, "1/e"), (0, "1"), (1, "e")))
 TERMS = [Term("constant", -0.2), Term("global", 0.9), Term("sum", 0.7)]
@@ -131,10 +130,11 @@ def test_the_brush_view_shows_before_and_after():
     bars = Bars(["frame", "p1 · 1"], np.array([1.0, 0.5]), np.array([1.2, 2.0]))
     before, after = frames()[:2]
     maps = np.zeros((4, 2)), np.zeros((4, 2))
-    same = brush_view(before, before, maps, bars, covered=None, opacity=1, lines=["a"])
+    same = brush_view(before, before, maps, bars, covered=None, opacity=1, limits=True, lines=["a"])
     other = brush_view(
-        before, after, maps, bars, covered=np.ones((32, 16), bool), opacity=1, lines=["a"]
-    )
+        before, after, maps, bars,
+        covered=np.ones((32, 16), bool), opacity=1, limits=True, lines=["a"],
+    )  # fmt: skip
     assert same.size == other.size == (WIDTH, TOUCH_HEIGHT)
     a, b = np.asarray(same), np.asarray(other)
     assert (a[20:290, :130] == b[20:290, :130]).all(), "the frame before stays"
@@ -146,6 +146,11 @@ def test_a_png_holds_its_provenance():
     image = Image.open(BytesIO(data))
     assert image.format == "PNG"
     assert image.text["run"] == "α <b>"
+
+
+def test_long_lines_below_a_page_are_wrapped_not_cut():
+    short, long = (stack([pair(side())], ["settings: " + "x=1, " * n]) for n in (2, 90))
+    assert long.height > short.height + 15
 
 
 def test_the_same_picture_is_the_same_bytes():

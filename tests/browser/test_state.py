@@ -5,8 +5,10 @@ import torch
 
 from mmagga.attention.maps import relative
 from mmagga.browser import gallery
-from mmagga.browser.queries import ordered
-from mmagga.browser.state import Cache, State, Swap, as_test, find, unit
+from mmagga.browser.cache import Cache
+from mmagga.browser.gallery import find
+from mmagga.browser.queries import as_test, ordered
+from mmagga.browser.state import State, Swap, unit
 from mmagga.browser.view import Brush, Settings, compose
 from mmagga.errors import ResourceError
 from mmagga.retrieval import Embeddings, rank_list
@@ -85,6 +87,18 @@ def test_embeddings_are_kept_in_the_run_folder(run, state, monkeypatch):
     assert list((run.folder / "browser").glob(f"embeddings-{state.checkpoint}-*.npy"))
     monkeypatch.setattr(gallery, "embed_split", None)  # calling it would fail
     torch.testing.assert_close(State(run).vectors, vectors)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_name_is_that_of_the_one_used(make_run):
+    run = make_run("damaged")
+    before = State(run).checkpoint
+    state = run.load_state()
+    run.save_state(2, state | {"step": 2})
+    newest = run.folder / "checkpoints" / "00000002.pt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="damaged checkpoint skipped"):
+        opened = State(run)
+    assert opened.checkpoint == before
 
 
 def test_a_second_look_needs_no_network(state):

@@ -7,6 +7,7 @@ from ipywidgets import HTML, Output
 from PIL import Image
 
 from mmagga.browser import AttentionBrowser
+from mmagga.browser.view import pair_height
 from mmagga.data import load_tracklets
 
 STRANGE = "<img src=x onerror=alert(1)>.jpg"
@@ -63,7 +64,7 @@ def test_every_control_changes_the_picture(browser, control, value):
     getattr(browser, control).value = value
     assert browser.trace == ""
     assert (browser.pair.value, browser.touch.value) != before
-    assert Image.open(BytesIO(browser.pair.value)).height == browser.state.pair_height
+    assert Image.open(BytesIO(browser.pair.value)).height == pair_height(browser.state)
 
 
 def test_the_page_does_not_jump(browser):
@@ -136,7 +137,9 @@ def test_the_brush_says_what_it_did(browser):
 
 def test_a_filter_that_leaves_nobody_says_so(browser):
     browser.show.value = "unmatched"
-    assert browser.status.value == "no query passes this filter"
+    assert browser.status.value.startswith("no query passes this filter")
+    browser.frame.value = 2
+    assert browser.trace == ""
     browser.show.value = "all"
     assert browser.trace == ""
 
@@ -145,9 +148,28 @@ def test_the_biggest_change_between_two_runs(run, make_run):
     other = make_run("other", seed=3)
     browser = AttentionBrowser(run, other=other, rule="change")
     mine = browser.state.scores.per_query["average_precision"]
-    change = (mine - browser.other["average_precision"]).abs()
+    change = (mine - AttentionBrowser(other).state.scores.per_query["average_precision"]).abs()
     assert change[browser.settings.query] == change.max() > 0
     assert "change" not in AttentionBrowser(run).rule.options
+    browser.split.value = "train"
+    assert browser.trace == ""
+    theirs = AttentionBrowser(other)
+    theirs.split.value = "train"
+    columns = (b.state.scores.per_query["average_precision"] for b in (browser, theirs))
+    change = np.abs(np.subtract(*columns))
+    assert change[browser.settings.query] == change.max()
+
+
+def test_own_video_in_which_nobody_is_known(run, rendered):
+    tracklets = load_tracklets("synthetic", rendered, 0)
+    tracklets = tracklets.subset((tracklets.table["split"] != "train").to_numpy())
+    strangers = tracklets.table.assign(pid=np.arange(1, len(tracklets) + 1))
+    browser = AttentionBrowser(run, replace(tracklets, table=strangers), rule="median")
+    assert browser.trace == ""
+    assert "no match" in browser.result.value
+    assert browser.split.options == ("test",)
+    browser.show.value = "missed"
+    assert browser.trace == ""
 
 
 def test_training_persons_can_be_browsed(browser):
@@ -176,7 +198,28 @@ def test_a_saved_view_says_where_it_comes_from(browser):
     facts = Image.open(path).text
     assert facts["run"] == browser.run.folder.name
     assert facts["checkpoint"] == browser.state.checkpoint
-    assert "GGA weight" in facts["scale"]
+    assert "weight over a uniform one" in facts["scale"]
+    assert "brush=None" in facts["settings"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, True), ({"temperature": 2}, True), ({"temperature": 0.5}, False),
+        ({"swap": "frames"}, False), ({"swap": "oracle"}, False),
+    ],
+)  # fmt: skip
+def test_what_gga_cannot_pass_is_drawn_where_it_holds(browser, monkeypatch, changes, shown):
+    drawn = []
+    monkeypatch.setattr(
+        "mmagga.browser.view.brush_view",
+        lambda *a, limits, **k: drawn.append(limits) or Image.new("RGB", (8, 8)),
+    )
+    for name, value in changes.items():
+        getattr(browser, name).value = value
+    browser.frame.value = 2
+    assert browser.trace == ""
+    assert drawn[-1] is shown
 
 
 def test_without_masks_it_works_and_offers_no_oracle(run, monkeypatch):

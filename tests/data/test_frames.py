@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmagga.data import frames
-from mmagga.data.frames import BadFrame, decode, open_frames
+from mmagga.data import decoding, frames
+from mmagga.data.decoding import BadFrame, decode
+from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets, make_tracklets
 from mmagga.errors import DataError
 
@@ -221,7 +222,7 @@ def test_only_an_io_error_is_tried_again_three_times(tmp_path, monkeypatch, fail
             raise OSError(getattr(errno, code), "no luck")
         return open(*arguments, **options)
 
-    monkeypatch.setattr(frames, "open", flaky, raising=False)
+    monkeypatch.setattr(decoding, "open", flaky, raising=False)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     if failures < tries:
         decode(path)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from test_frames import BAD, picture, small_set, write_bad
 
-from mmagga.data import index
+from mmagga.data import index, scanning
 from mmagga.data.frames import open_frames
 from mmagga.data.index import cache_dir, check, checked, load_index, quality, read_index, verify
 from mmagga.data.tracklets import make_tracklets
@@ -130,7 +130,7 @@ def test_nothing_left_is_an_error(tmp_path):
 
 
 def test_worker_processes_find_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(index, "CHUNK", 8)
+    monkeypatch.setattr(scanning, "CHUNK", 8)
     tracklets = with_bad_files(tmp_path / "set")
     alone = quiet_check(tracklets, on_bad="drop", folder=tmp_path / "one")
     spread = quiet_check(tracklets, on_bad="drop", folder=tmp_path / "two", workers=2)
@@ -163,7 +163,7 @@ def _die(names):
 
 def test_a_killed_worker_is_an_error_and_not_a_wait():
     with pytest.raises(ResourceError, match="one of 2 processes was killed"):
-        list(index._spread(_die, [np.array(["a"])] * 2, 2))
+        list(scanning._spread(_die, [np.array(["a"])] * 2, 2))
 
 
 def test_the_data_set_is_never_written_to(tmp_path):

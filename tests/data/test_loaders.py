@@ -1,4 +1,5 @@
 import dataclasses
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from mmagga.config import DEMO
 from mmagga.data import clips
-from mmagga.data.clips import dense_clips, dense_loader, steps_per_epoch, train_loader
+from mmagga.data.clips import dense_clips, dense_loader, reading, steps_per_epoch, train_loader
 from mmagga.data.tracklets import make_tracklets
 
 SIZE = (32, 16)
@@ -94,3 +95,16 @@ def test_data_sets_can_be_sent_to_spawned_workers(tracklets):
     assert_equal([training[0, 0]], [first])
     dense = pickle.loads(pickle.dumps(clips._DenseClips(tracklets, 4, SIZE, 3, None)))
     assert torch.equal(dense[1][0], list(dense_loader(tracklets, 4, SIZE, 3))[1][0])
+
+
+@pytest.mark.parametrize(("frames", "error"), [(4, ZeroDivisionError), (0, ValueError)])
+def test_an_error_ends_the_processes_that_read(tracklets, frames, error):
+    """Whether in the loop or in a reader. They ignore SIGTERM, by which Python would end them when
+    it exits itself: it would hang.
+    """
+    config = dataclasses.replace(CONFIG, frames=frames, workers=2)
+    batches = train_loader(tracklets, config, stop_epoch=1)
+    with pytest.raises(error) as held, reading(batches):
+        print(1 // 0 if next(batches) else "")
+    assert held.tb, "the traceback keeps the loop's variables, as it does at the end of a program"
+    assert not multiprocessing.active_children()

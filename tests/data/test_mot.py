@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 import trees
 
-from mmagga.data import frames, load_tracklets, mot
+from mmagga.data import load_tracklets, mot
 from mmagga.data.clips import training_labels
-from mmagga.data.mot import crop_video, read_video
+from mmagga.data.decoding import decode
+from mmagga.data.mot import crop_video
+from mmagga.data.video import read_video
 from mmagga.errors import DataError, MmaggaError
 
 HEIGHT, WIDTH = 60, 80
@@ -67,7 +69,7 @@ def test_two_cameras(street, tmp_path):
 
 def test_crops_are_the_pixels_of_the_box(street, tmp_path):
     tracklets = crop_video(street, tmp_path / "out", progress=False)
-    pixels = frames.decode(tracklets.frames(2)[1])  # RGB; the frames were painted in BGR
+    pixels = decode(tracklets.frames(2)[1])  # RGB; the frames were painted in BGR
     np.testing.assert_array_equal(pixels, frame(2)[5:25, 20:32, ::-1])
 
 
@@ -129,16 +131,12 @@ def test_bad_boxes_are_counted_and_clipped_ones_cropped(tmp_path):
     tracks = write_tracks(tmp_path / "t.txt", *rows)
     tracklets = crop_video([(video, tracks)], tmp_path / "out", progress=False)
     assert tracklets.lengths.tolist() == [2]
-    assert [frames.decode(path).shape for path in tracklets.frames(0)] == [(10, 15, 3), (60, 10, 3)]
+    assert [decode(path).shape for path in tracklets.frames(0)] == [(10, 15, 3), (60, 10, 3)]
     assert tracklets.notes[0] == (
         "camera 1: 2 of 12 boxes cropped, 2 of them clipped; left out: 1 marked to be ignored, "
         "1 repeated in a frame, 2 of zero size, 3 in frames that the video lacks or that cannot "
         "be decoded, 2 outside the picture, 1 under 8 pixels a side"
     )
-
-
-def test_crops_are_large_enough_to_be_read():
-    assert mot.SMALLEST == frames.SMALLEST
 
 
 def test_a_video_file_gives_the_frames_it_holds(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from test_frames import BAD, picture, small_set, write_bad
 
 from mmagga.data import packed
-from mmagga.data.frames import open_frames
-from mmagga.data.packed import PackedFrames, pack, read_header
+from mmagga.data.frames import PackedFrames, open_frames
+from mmagga.data.packed import pack, read_header
 from mmagga.data.tracklets import Tracklets, make_tracklets
 from mmagga.errors import DataError, ResourceError
 

@@ -5,7 +5,7 @@ import pytest
 import trees
 
 from mmagga.data import load_tracklets
-from mmagga.data.frames import decode
+from mmagga.data.decoding import decode
 from mmagga.errors import DataError, MmaggaError
 
 

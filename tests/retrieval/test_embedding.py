@@ -233,10 +233,7 @@ def test_nothing_to_embed():
 
 
 def test_a_loader_that_loses_clips(monkeypatch):
-    monkeypatch.setattr(
-        embedding,
-        "dense_loader",
-        lambda *_, **__: [(clips_of(0, 8), torch.tensor([0]))],
-    )
+    batches = (batch for batch in [(clips_of(0, 8), torch.tensor([0]))])
+    monkeypatch.setattr(embedding, "dense_loader", lambda *_, **__: batches)
     with pytest.raises(DataError, match="expected 2 clips, the loader gave 1"):
         embed(Model(), tracklets_of([16]), frames=T, size=SIZE, progress=False)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmagga.errors import DataError
-from mmagga.retrieval import across, bootstrap, paired_difference
+from mmagga.retrieval import bootstrap, paired_difference
 
 
 def made(g: np.random.Generator, ids: int = 40, mean: float = 0.6) -> pd.DataFrame:
@@ -99,14 +99,3 @@ def test_different_queries_are_refused():
         paired_difference(table, table.iloc[1:])
     with pytest.raises(DataError, match="different queries"):
         paired_difference(table, table.assign(pid=table["pid"] + 1))
-
-
-def test_mean_and_sd_across_seeds():
-    rows = pd.DataFrame(
-        {"method": ["b", "b", "a"], "seed": [0, 1, 0], "mAP": [0.5, 0.7, 0.4], "run": list("xyz")}
-    )
-    table = across(rows, ["method"])
-    assert table.index.tolist() == ["b", "a"]
-    assert table.loc["b", "mAP"].tolist() == pytest.approx([0.6, math.sqrt(0.02), 2])
-    assert math.isnan(table.loc["a", ("mAP", "sd")])
-    assert "run" not in table.columns.get_level_values(0)

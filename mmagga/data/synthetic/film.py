@@ -237,7 +237,7 @@ def _obstacle(spec: SyntheticSpec, plan: TrackletPlan, walk: _Walk, dice: Dice) 
     meet = walk.at(moment)
     across = abs(walk.heading[0]) > 0.6
     if dice.chance(0.35 if across else 0.6):
-        return _passer_by(spec, plan, walk, meet, moment, dice)
+        return _passer_by(spec, walk, meet, moment, dice)
     kind = dice.pick(props.OBSTACLES if across else props.BESIDE)
     gap = dice.uniform(0.5, 0.9)
     aside = dice.uniform(-0.2, 0.2) if across else dice.pick((-1, 1)) * dice.uniform(0.18, 0.34)
@@ -255,7 +255,7 @@ def _obstacle(spec: SyntheticSpec, plan: TrackletPlan, walk: _Walk, dice: Dice) 
 
 
 def _passer_by(
-    spec: SyntheticSpec, plan: TrackletPlan, walk: _Walk, meet: Stance, moment: float, dice: Dice
+    spec: SyntheticSpec, walk: _Walk, meet: Stance, moment: float, dice: Dice
 ) -> _Obstacle:
     """Let somebody else cross in front at the given moment."""
     other = identity(spec.seed, "passer-by", dice.integer(0, 999_999))

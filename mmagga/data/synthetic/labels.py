@@ -32,8 +32,19 @@ PALETTE = {
 """Label -> colour, for the palette of the mask images."""
 
 
+def has_masks(tracklets: Tracklets) -> bool:
+    """Whether the data set says what every pixel shows."""
+    return (tracklets.root / "masks").is_dir()
+
+
 def read_masks(tracklets: Tracklets, row: int) -> np.ndarray:
     """Read the masks of tracklet `row` of a rendered set: (T, H, W) uint8 of `LABELS`."""
     files = (path.relative_to(tracklets.root) for path in tracklets.frames(row))
     masks = tracklets.root / "masks"
     return np.stack([np.asarray(Image.open(masks / f.with_suffix(".png"))) for f in files])
+
+
+def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring masks (T, H, W, ...) to (height, width) by their nearest pixels."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, masks.shape[1:3]))
+    return masks[:, rows][:, :, columns]

@@ -134,7 +134,7 @@ def _duke_place(plan: TrackletPlan, t: int) -> str:
     return f"DukeMTMC-VideoReID/{side}/{person}/{plan.number:04d}/{stem}"
 
 
-def _duke_folders(root: Path, spec: SyntheticSpec) -> None:
+def _no_tables(root: Path, spec: SyntheticSpec) -> None:
     """Write nothing: the folders say it all."""
 
 
@@ -142,7 +142,7 @@ LAYOUTS = {
     "mars": Layout(plans, _mars_place, ".jpg", _mars_tables, {}),
     "ilids_vid": Layout(_pairs, _ilids_place, ".png", _ilids_splits, _TWO_CAMERAS),
     "prid2011": Layout(_pairs, _prid_place, ".png", _prid_splits, _TWO_CAMERAS),
-    "duke_video": Layout(_duke, _duke_place, ".jpg", _duke_folders, {"junk": 0}),
+    "duke_video": Layout(_duke, _duke_place, ".jpg", _no_tables, {"junk": 0}),
 }
 """By the name of the data set that they belong to."""
 

@@ -70,8 +70,8 @@ PRESETS: dict[str, SyntheticSpec] = {
         1000, 1000, cameras=6, tracklets=(8, 12), frames=(8, 40), distractors=700, junk=300
     ),
 }
-"""Sizes by name: `tiny` for tests, `demo` for the notebooks, `study` for the committed
-ablations and the attention study, `study-clear` the same without occluders, `large` has 20,000 tracklets."""
+"""Sizes by name: `tiny` for tests, `demo` for the notebooks, `study` for the committed ablations
+and the attention study, `study-clear` the same without occluders; `large` has 20,000 tracklets."""
 
 
 class TrackletPlan(NamedTuple):
