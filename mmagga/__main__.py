@@ -7,6 +7,7 @@ What happens around a verb, errors and exit codes among it, is in `mmagga.shell`
 
 import dataclasses
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ def train(args: list[str]) -> None:
 
     config, runs, steal = parse(args, inspect.getdoc(train))
     run = training.train(config, Run.of(config, runs).folder, steal=steal)
-    print(f"run: {run.folder}\n{reached(run.metrics)}")
+    if os.environ.get("RANK", "0") == "0":  # torchrun's other processes say nothing
+        print(f"run: {run.folder}\n{reached(run.metrics)}")
 
 
 def evaluate(

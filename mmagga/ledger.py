@@ -117,7 +117,8 @@ def ledger(
     (of the AP to the paper's row on the queries that both have), is_paper, changes, used_by.
     Measures are fractions, NaN for a rank that the gallery does not reach.
     """
-    rows, paper = [], None
+    rows: list[dict[str, Any]] = []
+    paper: Scores | None = None
     for name, scores in _evaluations(model, tracklets, config, bar):
         if scores is None:
             dropped = len(tracklets.split("query"))

@@ -205,4 +205,4 @@ def _ends(limit: float) -> str:
 
 def small_print(figure: Figure, provenance: str, scale: str) -> None:
     """Say below a figure where its numbers come from and on what scale they are."""
-    figure.supxlabel(f"{provenance}\n{scale}", x=0.01, ha="left", fontsize=7.5, color=GREY)
+    figure.supxlabel(f"{provenance}\n{scale}", x=0.01, ha="left", fontsize=9, color=GREY)

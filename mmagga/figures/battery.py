@@ -29,7 +29,7 @@ _MARK = {"supported": "o", "too small to matter": "D", "not supported": "s", "":
 def forest_figure(
     table: pd.DataFrame, *, title: str, measures: Mapping[str, str] = FOREST
 ) -> Figure:
-    """Draw value and interval of the battery's main measures, one panel each, one row a claim.
+    """Draw value and interval of the battery's main measures, a panel each, one row a claim.
 
     `table` is `Battery.table`. Filled: the trained network, coloured and shaped by the verdict,
     which is written beside it with the best value that weights could reach. Hollow: untrained.
@@ -40,17 +40,21 @@ def forest_figure(
     rows.sort(key=lambda row: _place(row, chosen))
     panels = [name for name in measures if name in set(chosen["measure"])]
     with plt.rc_context(STYLE):
+        columns = min(3, len(panels))
+        lines = -(-len(panels) // columns)
         figure, grid = plt.subplots(
-            1, len(panels), sharey=True, squeeze=False,
-            figsize=(1.6 + 2.5 * len(panels), 1.7 + 0.27 * len(rows)),
+            lines, columns, sharey=True, squeeze=False,
+            figsize=(1.6 + 3.6 * columns, 0.8 + lines * (0.8 + 0.25 * len(rows))),
         )  # fmt: skip
-        for axes, name in zip(grid[0], panels):
+        for axes, name in zip(grid.flat, panels):
             _panel(axes, chosen[chosen["measure"] == name], rows)
-            axes.set_title(measures[name], fontsize=9)
-        grid[0, 0].set_yticks(range(len(rows)), [f"{b}, {o}" for b, o in rows], fontsize=8)
+            axes.set_title(measures[name], fontsize=10)
+        for axes in grid.flat[len(panels) :]:
+            axes.axis("off")
+        grid[0, 0].set_yticks(range(len(rows)), [f"{b}, {o}" for b, o in rows])
         grid[0, 0].set_ylim(len(rows) - 0.4, -0.6)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        figure.legend(handles=_legend(), loc="outside lower left", ncols=7, fontsize=8)
+        figure.legend(handles=_legend(), loc="outside lower left", ncols=4, fontsize=9)
     return figure
 
 
@@ -73,9 +77,9 @@ def _panel(axes: Axes, table: pd.DataFrame, rows: Sequence[tuple[str, str]]) -> 
         note = _SHORT.get(found.verdict, "")
         if np.isfinite(found.attainable):
             note += f" (best {found.attainable:.2f})"
-        axes.text(1.02, y, note.strip(), transform=axes.get_yaxis_transform(), fontsize=6.5,
+        axes.text(1.02, y, note.strip(), transform=axes.get_yaxis_transform(), fontsize=9,
                   va="center", color=colour)  # fmt: skip
-    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(labelsize=9)
     axes.grid(axis="y", visible=False)
     axes.locator_params(axis="x", nbins=4)
     for y in range(1, len(rows)):

@@ -105,7 +105,7 @@ def dataset_figure(tracklets: Tracklets) -> Figure:
         left.set(xlabel="frames in a tracklet", ylabel="tracklets", title="How long tracklets are")
         for axis in (left.xaxis, left.yaxis):
             axis.get_major_locator().set_params(integer=True)
-        figure.legend(loc="outside upper right", ncols=3)
+        figure.legend(loc="outside lower left", ncols=3, title="split", alignment="left")
         counts = table.groupby(["camid", "split"]).size().unstack(fill_value=0)[splits]
         counts.plot.bar(stacked=True, ax=middle, color=COLOURS, legend=False, rot=0, width=0.7)
         middle.set(xlabel="camera", ylabel="tracklets", title="What each camera saw")

@@ -36,15 +36,15 @@ def rank_sheet(
         )  # fmt: skip
         for line, (row, ranked) in zip(grid, lists.items(), strict=True):
             show_picture(line[0], queries.read(row, [int(query.lengths[row]) // 2])[0])
-            line[0].set_title(f"query\ncam {query.camids[row]}", fontsize=8)
+            line[0].set_title(f"query\ncam {query.camids[row]}", fontsize=9)
             if notes:
-                line[0].set_xlabel(notes[row], fontsize=8, loc="left")
+                line[0].set_xlabel(notes[row], fontsize=9, loc="left")
             for axes, hit in zip(line[1:], ranked.itertuples()):
                 middle = int(gallery.lengths[hit.gallery]) // 2
                 show_picture(axes, galleries.read(hit.gallery, [middle])[0])
                 mark_match(axes, bool(hit.match))
                 label = f"{hit.distance:.3f}\ncam {hit.camid}"
-                axes.set_title(label, fontsize=8, fontweight="normal")
+                axes.set_title(label, fontsize=9, fontweight="normal")
             for axes in line[1 + len(ranked) :]:
                 axes.axis("off")
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
