@@ -40,7 +40,7 @@ def folder(tmp_path_factory, rendered):
     parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     values = {
         "ROOT": str(rendered), "PRESET": "tiny", "RUNS": str(base / "runs"), "CLIPS": 4,
-        "FIGURES": str(base / "figures"),
+        "FIGURES": str(base / "figures"), "RESULTS": str(NOTEBOOK.parents[1] / "data" / "results"),
     }  # fmt: skip
     small = (
         "from mmagga.config import DEMO, StageConfig\n"
@@ -114,7 +114,8 @@ def page(server):
         ready = "window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel"
         page.wait_for_function(f"{ready}?.status === 'idle'")
         page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.locator(".mm-status").wait_for(state="attached", timeout=5 * MINUTE)
+        failed = "[data-mime-type='application/vnd.jupyter.error']"
+        page.locator(f".mm-status, {failed}").first.wait_for(state="attached", timeout=5 * MINUTE)
         page.locator(".mm-browser").scroll_into_view_if_needed()
         yield page
         chromium.close()
