@@ -30,6 +30,9 @@ FIGURES = {
 ELSEWHERE = {"attention_study.png"}
 """Figures whose numbers are committed results; from notebook 2 on, all others have a CSV file."""
 SMALL = {"frames": 2, "ids_per_batch": 2, "clips_per_id": 2, "workers": 0}
+SHORT = {"stages": tuple(dataclasses.replace(s, epochs=1) for s in PAPER.stages), "milestones": ()}
+IMPORT = "from mmagga.config import ModelConfig, StageConfig; "
+"""Parameters are written into a cell as their repr; those of a configuration need its names."""
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -59,7 +62,7 @@ def places(tmp_path_factory):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_a_notebook_runs(path, places):
     """Each finds what the one before it made, and would make it if it were alone."""
-    changes = {} if path.stem == "1_data" else {"CHANGES": SMALL}
+    changes = {} if path.stem == "1_data" else {IMPORT + "CHANGES": SMALL | SHORT}
     notebook = walk(path, places | changes, echo=False)
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
     assert not [o for o in outputs if o.get("name") == "stderr" and "Warning" in o.text]
@@ -73,10 +76,6 @@ def test_a_notebook_runs(path, places):
     assert printed.strip()
     if path.stem == "3_evaluate":
         assert "difference in mAP" in printed
-
-
-IMPORT = "from mmagga.config import ModelConfig, StageConfig; "
-"""Parameters are written into a cell as their repr; those of a configuration need its names."""
 
 
 def mars_of_photographs(root, photographs):
@@ -106,8 +105,7 @@ def test_with_mars_nothing_but_data_set_and_folder_changes(real_data, tmp_path):
     """
     root = mars_of_photographs(tmp_path / "mars", real_data / "real_pedestrians")
     model = ModelConfig(backbone="resnet18", width=16)
-    small = SMALL | {"model": model, "height": 128, "width": 64, "eval_every": 0, "milestones": ()}
-    small["stages"] = tuple(dataclasses.replace(s, epochs=1) for s in PAPER.stages)
+    small = SMALL | SHORT | {"model": model, "height": 128, "width": 64, "eval_every": 0}
     places = {"DATASET": "mars", "ROOT": str(root), "RUNS": str(tmp_path / "runs"),
               "FIGURES": str(tmp_path / "figures"), "EPOCHS": None, "CLIPS": 2}  # fmt: skip
     for path in NOTEBOOKS:
