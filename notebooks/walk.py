@@ -41,6 +41,7 @@ def walk(path: Path, parameters: dict[str, Any] | None = None, echo: bool = True
         notebook,
         timeout=None,
         kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=40"],  # not that TCP is not encrypted
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=announce,
         on_cell_executed=show,
