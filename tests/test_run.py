@@ -306,15 +306,16 @@ def test_a_killed_reader_is_named(config, tmp_path, monkeypatch):
 
 def test_other_data_in_the_same_folder_are_refused(config, finished, tmp_path):
     """A frame with other pixels, a tracklet with other frames: both are seen before a step."""
-    copy = tmp_path / "data"
+    copy, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(config.root, copy)
+    shutil.copytree(finished.folder, run)
     elsewhere = dataclasses.replace(config, root=copy)
-    train(elsewhere, finished.folder, bar=False)  # the same data in another place are welcome
+    train(elsewhere, run, bar=False)  # the same data in another place are welcome
     frame = sorted((copy / "bbox_train").rglob("*.jpg"))[0]
     frame.write_bytes(sorted((copy / "bbox_train").rglob("*.jpg"))[1].read_bytes())
     shutil.rmtree(index.cache_dir(load_tracklets("synthetic", copy)))
     with pytest.raises(CheckpointError, match="trained on other frames"):
-        train(elsewhere, finished.folder, bar=False)
+        train(elsewhere, run, bar=False)
 
 
 def test_a_checkpoint_of_an_older_version_says_so(config, finished, tmp_path, capsys):
