@@ -16,9 +16,10 @@ from mmagga.config import DEMO
 from mmagga.data import load_tracklets
 from mmagga.data.index import checked
 from mmagga.files import write_text
+from mmagga.model.build import untrained_like
 from mmagga.retrieval import Protocol, bootstrap, evaluate
 from mmagga.runs import Run
-from mmagga.training import embed_test, initial_model, train
+from mmagga.training import embed_test, train
 from mmagga.yardsticks import colour_histograms
 
 
@@ -41,9 +42,10 @@ def main(
         tracklets = checked(load_tracklets(dataset, root, split))
         run = train(config, Run.of(config, runs).folder, tracklets=tracklets)
         size, protocol = (config.height, config.width), Protocol.for_tracklets(tracklets)
+        model = run.load_model()
         methods = {
-            "trained": embed_test(run.load_model(), tracklets, config),
-            "untrained": embed_test(initial_model(config, tracklets), tracklets, config),
+            "trained": embed_test(model, tracklets, config),
+            "untrained": embed_test(untrained_like(model, config), tracklets, config),
             "colour histogram": colour_histograms(tracklets, size),
         }
         for name, embeddings in methods.items():

@@ -141,9 +141,10 @@ def attention(
         clips: Queries to show; all by default.
         device: cpu, cuda or auto.
     """
-    from mmagga.attention.faithfulness import battery, untrained_like
-    from mmagga.attention.report import write
+    from mmagga.attention.faithfulness import battery
     from mmagga.attention.verdict import verdicts
+    from mmagga.model.build import untrained_like
+    from mmagga.report.battery import write
     from mmagga.runs import Run
     from mmagga.training import resolve_device
 

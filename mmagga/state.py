@@ -7,10 +7,7 @@ import torch
 from torch import nn
 
 from mmagga.config import Config, StageConfig
-from mmagga.data.clips import training_labels
-from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
-from mmagga.hardware import resolve_device
 from mmagga.losses import CenterLoss
 from mmagga.model.build import build_model
 from mmagga.model.mmagga import ClipModel
@@ -55,12 +52,6 @@ def initial_state(config: Config, num_ids: int, device: torch.device) -> State:
     optimizer = make_optimizer(model, config.stages[0], config)
     center_optimizer = torch.optim.SGD(centers.parameters(), lr=config.loss.center_lr)
     return State(model, centers, optimizer, center_optimizer)
-
-
-def initial_model(config: Config, tracklets: Tracklets) -> ClipModel:
-    """Give the network as it is before the first step: the yardstick of what training adds."""
-    _, num_ids = training_labels(tracklets.split("train"))
-    return initial_state(config, num_ids, resolve_device(config.device)).model
 
 
 def set_trainable(model: ClipModel, what: str) -> list[nn.Parameter]:

@@ -46,12 +46,11 @@ from mmagga.recorder import Recorder
 from mmagga.retrieval import Scores
 from mmagga.runs import Run
 from mmagga.schedule import learning_rates, stage_of, total_epochs
-from mmagga.state import State, initial_model, initial_state, make_optimizer, set_trainable
+from mmagga.state import State, initial_state, make_optimizer, set_trainable
 
 __all__ = [
     "State",
     "embed_test",
-    "initial_model",
     "initial_state",
     "learning_rates",
     "make_optimizer",

@@ -31,7 +31,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from mmagga.attention.maps import require_attention
@@ -45,7 +44,7 @@ from mmagga.attention.observation import (
 )
 from mmagga.attention.perturbation import Aim, deletion, erasure
 from mmagga.attention.rows import (
-    Draws,
+    Resampling,
     Row,
     Seen,
     description_rows,
@@ -72,11 +71,9 @@ from mmagga.attention.trials import (
 from mmagga.attention.verdict import judge
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
-from mmagga.model.build import build_model
 from mmagga.model.head import Tokens
 from mmagga.model.mmagga import ClipModel
 from mmagga.progress import progress
-from mmagga.randomness import seed_torch
 
 PARTS = ("swaps", "erasure", "pixels", "curves")
 """What may be left out: A7, A8, A10 and A12. A1 to A6, A9, A11, A13 and A14 are always measured."""
@@ -153,7 +150,7 @@ def battery(
     queries = Sample.draw(tracklets.split("query"), config.frames, size, seed, tracklets_limit)
     galleries = Sample.draw(searched(tracklets), config.frames, size, seed)
     subject, control = (_Subject.of(each, queries, batch) for each in (model, untrained))
-    drawn = Draws(queries.tracklets.pids, draws, seed)
+    drawn = Resampling(queries.tracklets.pids, draws, seed)
 
     tried = swaps(model.head) if "swaps" in parts else [GGA]
     if "curves" in parts:
@@ -243,7 +240,7 @@ def _chosen(targets: Sequence[Aim], limit: int | None) -> list[int]:
 
 
 def _erasure_rows(
-    subject: _Subject, targets: Sequence[Aim], limit: int | None, draws: Draws
+    subject: _Subject, targets: Sequence[Aim], limit: int | None, draws: Resampling
 ) -> list[Row]:
     """A8: tokens in the order of weight, contribution, or what each alone does."""
     rows = _chosen(targets, limit)
@@ -274,7 +271,7 @@ def _erasure_rows(
 
 
 def _deletion_rows(
-    subject: _Subject, targets: Sequence[Aim], limit: int | None, draws: Draws
+    subject: _Subject, targets: Sequence[Aim], limit: int | None, draws: Resampling
 ) -> list[Row]:
     """A10: the fill stands in the column "occluder"."""
     rows = _chosen(targets, limit)
@@ -297,11 +294,3 @@ def _deletion_rows(
             continue
         out.append(row("A10 deletion", branch, fill, values))
     return out
-
-
-def untrained_like(model: ClipModel, config: Config) -> ClipModel:
-    """Build the network of a run with the weights that its training started from."""
-    with torch.random.fork_rng():
-        seed_torch(config.seed, "weights")
-        fresh = build_model(config, model.head.classifiers["global"].out_features)
-    return fresh.to(model.head.bnneck.weight.device).eval()

@@ -22,7 +22,7 @@ CONSTANT, CHANGING = ("torso", "bag"), ("arms", "legs", "background")
 Row = dict[str, Any]
 
 
-class Draws(NamedTuple):
+class Resampling(NamedTuple):
     """How intervals are drawn."""
 
     pids: np.ndarray
@@ -86,7 +86,7 @@ def limit(head: Head, branch: str) -> float:
 # --- reactions to occluders: A1 to A4, A9, A11 --------------------------------------------------
 
 
-def reaction_rows(seen: Seen, untrained: Seen, head: Head, draws: Draws) -> list[Row]:
+def reaction_rows(seen: Seen, untrained: Seen, head: Head, draws: Resampling) -> list[Row]:
     """Compare weights with and without an occluder, and with what it covers."""
     rows = []
     for branch in head.grids:
@@ -99,7 +99,7 @@ def reaction_rows(seen: Seen, untrained: Seen, head: Head, draws: Draws) -> list
 
 
 def _of_paste(
-    seen: Seen, untrained: Seen, branch: str, kind: str, bound: float, draws: Draws
+    seen: Seen, untrained: Seen, branch: str, kind: str, bound: float, draws: Resampling
 ) -> list[Row]:
     after, before = seen.pasted[kind], seen.clean
     layers = "random layers"
@@ -132,7 +132,7 @@ def _beside(
     untrained: dict[str, np.ndarray],
     blank: dict[str, np.ndarray],
     attainable: dict[str, float],
-    draws: Draws,
+    draws: Resampling,
 ) -> list[Row]:
     """Make a row of each measure, with the other networks' values beside it."""
     return [
@@ -193,7 +193,7 @@ def _attainable(seen: Observation, branch: str, bound: float) -> dict[str, float
 
 
 def _of_filmed(
-    seen: Observation, untrained: Observation, branch: str, bound: float, draws: Draws
+    seen: Observation, untrained: Observation, branch: str, bound: float, draws: Resampling
 ) -> list[Row]:
     ours = _places(_flat(seen.weights[branch]), seen, branch, bound)
     blank = _places(_flat(seen.others["random layers"][branch]), seen, branch, bound)
@@ -202,7 +202,7 @@ def _of_filmed(
     return rows + _contribution_rows(seen, branch, FILMED, draws)
 
 
-def _contribution_rows(seen: Observation, branch: str, kind: str, draws: Draws) -> list[Row]:
+def _contribution_rows(seen: Observation, branch: str, kind: str, draws: Resampling) -> list[Row]:
     """A9: what carries the match."""
     if not seen.contributions:
         return []
@@ -216,7 +216,9 @@ def _contribution_rows(seen: Observation, branch: str, kind: str, draws: Draws) 
 # --- what the weights are without an occluder: A5, A6, A13, A14 ---------------------------------
 
 
-def description_rows(seen: Observation, untrained: Observation, head: Head, draws: Draws) -> list:
+def description_rows(
+    seen: Observation, untrained: Observation, head: Head, draws: Resampling
+) -> list[Row]:
     """Describe the weights of the clips as they are."""
     rows = _frame_rows(seen, untrained, draws)
     for branch in head.grids:
@@ -258,7 +260,7 @@ def description_rows(seen: Observation, untrained: Observation, head: Head, draw
     return rows
 
 
-def _frame_rows(seen: Observation, untrained: Observation, draws: Draws) -> list[Row]:
+def _frame_rows(seen: Observation, untrained: Observation, draws: Resampling) -> list[Row]:
     """A5: slots and order of the frames."""
     weights, other = _flat(seen.weights["global"]), _flat(untrained.weights["global"])
     count = weights.shape[1]

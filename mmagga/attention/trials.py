@@ -16,7 +16,7 @@ from torch import Tensor
 from mmagga.attention.observation import Observation, Swap, observe
 from mmagga.attention.occluders import AREAS
 from mmagga.attention.perturbation import Aim
-from mmagga.attention.rows import Draws, Row, row
+from mmagga.attention.rows import Resampling, Row, row
 from mmagga.attention.sample import CLEAN, Condition, Sample
 from mmagga.data.tracklets import DISTRACTOR, Tracklets
 from mmagga.model.head import Head
@@ -121,7 +121,7 @@ def score_all(
     }
 
 
-def swap_table(results: Results, draws: Draws) -> pd.DataFrame:
+def swap_table(results: Results, draws: Resampling) -> pd.DataFrame:
     """Tabulate mAP and rank-1 of each swap and occluder, and what GGA gains over the swap.
 
     Columns swap, branch, occluder, mAP, low, high, rank1, gain, gain_low, gain_high; gain is the
@@ -140,7 +140,7 @@ def swap_table(results: Results, draws: Draws) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def swap_rows(results: Results, head: Head, draws: Draws) -> list[Row]:
+def swap_rows(results: Results, head: Head, draws: Resampling) -> list[Row]:
     """A7: what GGA gains over uniform weights on occluded clips, less that on clean ones."""
     rows = []
     kinds = [c for c, swap in results if swap == GGA and c != CLEAN]
@@ -159,7 +159,7 @@ def swap_rows(results: Results, head: Head, draws: Draws) -> list[Row]:
 
 
 def curve_table(
-    results: Results, areas: Mapping[Condition, float], frames: int, head: Head, draws: Draws
+    results: Results, areas: Mapping[Condition, float], frames: int, head: Head, draws: Resampling
 ) -> pd.DataFrame:
     """Tabulate mAP over occluded area and over covered frames.
 
@@ -185,7 +185,7 @@ def curve_table(
 
 
 def curve_rows(
-    results: Results, occluders: Sequence[str], frames: int, head: Head, draws: Draws
+    results: Results, occluders: Sequence[str], frames: int, head: Head, draws: Resampling
 ) -> list[Row]:
     """A12: the mean drop of AP with uniform weights less that with GGA, over a curve's points."""
     rows = []

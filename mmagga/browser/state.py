@@ -58,7 +58,7 @@ from mmagga.training import load_checked
 from mmagga.trees import tree_cat, tree_map
 
 
-class Swap(NamedTuple):
+class Reweighting(NamedTuple):
     """Which weights the granularities get instead of the model's own; frames keep theirs."""
 
     how: str = "gga"
@@ -69,10 +69,10 @@ class Swap(NamedTuple):
     @property
     def changes(self) -> bool:
         """Whether anything differs from the model as it is."""
-        return self != Swap()
+        return self != Reweighting()
 
 
-AS_TRAINED = Swap()
+AS_TRAINED = Reweighting()
 
 
 class Seen(NamedTuple):
@@ -219,7 +219,7 @@ class State:
 
     # --- other weights --------------------------------------------------------------------------
 
-    def weighted(self, seen: Seen, swap: Swap) -> Look:
+    def weighted(self, seen: Seen, swap: Reweighting) -> Look:
         """Give the look at a tracklet under other weights; the tokens stay."""
         if not swap.changes:
             return seen.look
@@ -227,7 +227,9 @@ class State:
         attention = self._reweigh(swap, seen.look.attention, occluded)
         return look_at_tokens(self.head, seen.look.tokens, attention)
 
-    def _reweigh(self, swap: Swap, attention: Attention, occluded: Shares | None) -> Attention:
+    def _reweigh(
+        self, swap: Reweighting, attention: Attention, occluded: Shares | None
+    ) -> Attention:
         if swap.temperature != 1:
             attention = swapped(attention, "temperature", temperature=swap.temperature)
         if swap.how == "gga":
@@ -267,7 +269,7 @@ class State:
         whole, known = tree_cat(looks), tree_cat(shares) if shares[0] else None
         self._gallery = GalleryTokens(whole.tokens, whole.attention, known, torch.tensor(owner))
 
-    def gallery_vectors(self, swap: Swap, gallery_too: bool) -> Tensor:
+    def gallery_vectors(self, swap: Reweighting, gallery_too: bool) -> Tensor:
         """Give (N, D) of what is searched; with `gallery_too` under other weights as well."""
         if not gallery_too or not swap.changes:
             return self.vectors[: self.searched]
@@ -276,7 +278,7 @@ class State:
         return self._vectors.get(swap, lambda: self._gallery.vectors(self.head, reweigh))
 
     def rank(
-        self, row: int, vector: Tensor, swap: Swap = AS_TRAINED, gallery_too: bool = False
+        self, row: int, vector: Tensor, swap: Reweighting = AS_TRAINED, gallery_too: bool = False
     ) -> Found:
         """Search for a query by its embedding `vector` (D,), a unit vector."""
         pids, camids = self.all.pids, self.all.camids

@@ -13,7 +13,7 @@ from mmagga.attention.occluders import OBJECTS, cut_out, paste, token_shares
 from mmagga.attention.rows import limit
 from mmagga.browser.gallery import Found
 from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, strip_tile
-from mmagga.browser.state import AS_TRAINED, Seen, State, Swap, clip_attention, unit
+from mmagga.browser.state import AS_TRAINED, Reweighting, Seen, State, clip_attention, unit
 from mmagga.browser.touch import Bars, brush_view
 from mmagga.errors import DataError
 from mmagga.figures import describe
@@ -69,7 +69,7 @@ class Settings:
     part: str = "all"
     """One branch, or all."""
     opacity: float = 1.0
-    swap: Swap = AS_TRAINED
+    swap: Reweighting = AS_TRAINED
     both: bool = False
     """Other weights for the gallery too, not for the query alone."""
     brush: Brush | None = None
@@ -276,7 +276,7 @@ def _touch(
     )
 
 
-def _within_e(state: State, swap: Swap) -> bool:
+def _within_e(state: State, swap: Reweighting) -> bool:
     """Whether the weights shown are GGA's own, or flatter: none then passes 1/e or e."""
     largest = max((limit(state.head, name) for name in state.head.mma), default=math.inf)
     return swap.how == "gga" and largest ** (1 / swap.temperature) <= math.e

@@ -18,7 +18,7 @@ from mmagga.browser.controls import Panel
 from mmagga.browser.paint import png
 from mmagga.browser.queries import RULES, ordered
 from mmagga.browser.render import paste_grid, stack
-from mmagga.browser.state import State, Swap
+from mmagga.browser.state import Reweighting, State
 from mmagga.browser.view import Brush, Settings, View, compose, tile
 from mmagga.data.tracklets import Tracklets
 from mmagga.files import commit
@@ -239,7 +239,7 @@ class AttentionBrowser(Panel):
             kind=self.kind.value,
             part=self.part.value,
             opacity=self.opacity.value,
-            swap=Swap(self.swap.value, round(self.temperature.value, 4)),
+            swap=Reweighting(self.swap.value, round(self.temperature.value, 4)),
             both=self.both.value,
             brush=brush,
         )

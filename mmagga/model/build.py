@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import torch
+
 from mmagga.config import Config
 from mmagga.model.mmagga import MMAGGA, Baseline, ClipModel
+from mmagga.randomness import seed_torch
 
 
 def from_scratch(config: Config) -> Config:
@@ -30,3 +33,14 @@ def build_model(config: Config, num_ids: int) -> ClipModel:
         temperature=m.temperature,
         gem_p=m.gem_p,
     )
+
+
+def untrained_like(model: ClipModel, config: Config) -> ClipModel:
+    """Build a trained network once more, with the weights that its training started from.
+
+    The yardstick of what training adds; in evaluation mode, where `model` is.
+    """
+    with torch.random.fork_rng():
+        seed_torch(config.seed, "weights")
+        fresh = build_model(config, model.head.num_ids)
+    return fresh.to(model.head.bnneck.weight.device).eval()

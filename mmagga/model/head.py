@@ -175,6 +175,7 @@ class Head(nn.Module):
             {name: _scorer(pooling, width, temperature) for name in parts}
         )
         self.bnneck = BNNeck(width * len(self.grids))
+        self.num_ids = num_ids
         self.classifiers = nn.ModuleDict({name: classifier(width, num_ids) for name in self.grids})
 
     def forward(self, maps: Tensor) -> Output:

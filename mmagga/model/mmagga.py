@@ -29,6 +29,7 @@ class BaselineHead(nn.Module):
         self.reduce = nn.Linear(channels, width, bias=False)
         self.bnneck = BNNeck(width)
         self.dropout = nn.Dropout(dropout)
+        self.num_ids = num_ids
         self.classifier = classifier(width, num_ids)
 
     def forward(self, maps: Tensor) -> Output:

@@ -6,12 +6,13 @@ import pytest
 import torch
 from planted import CONFIG, Blind, planted, write_people
 
-from mmagga.attention.faithfulness import battery, untrained_like
+from mmagga.attention.faithfulness import battery
 from mmagga.attention.perturbation import Aim, deletion, erasure
-from mmagga.attention.report import write
 from mmagga.attention.verdict import CLAIMS, judge, verdicts
 from mmagga.errors import DataError
 from mmagga.model import MMAGGA
+from mmagga.model.build import untrained_like
+from mmagga.report.battery import write
 
 QUICK = {"occluders": ("grey",), "curves": ("grey",), "draws": 500, "parts": ("swaps", "curves")}
 ATTENTION = QUICK | {"parts": ()}

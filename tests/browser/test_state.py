@@ -8,7 +8,7 @@ from mmagga.browser import gallery
 from mmagga.browser.cache import Cache
 from mmagga.browser.gallery import find
 from mmagga.browser.queries import as_test, ordered
-from mmagga.browser.state import State, Swap, unit
+from mmagga.browser.state import Reweighting, State, unit
 from mmagga.browser.view import Brush, Settings, compose
 from mmagga.errors import ResourceError
 from mmagga.retrieval import Embeddings, rank_list
@@ -59,7 +59,7 @@ def test_a_rank_list_is_that_of_the_evaluation(state):
     )
     for number in range(len(query.pids)):
         row = split + number
-        found = state.rank(row, state.vectors[row], Swap())
+        found = state.rank(row, state.vectors[row], Reweighting())
         theirs = rank_list(query, gallery, state.protocol, number)
         np.testing.assert_allclose(found.distances, theirs["distance"], atol=1e-5)
         assert set(found.rows) == set(theirs["gallery"])
@@ -113,7 +113,12 @@ def test_a_second_look_needs_no_network(state):
 def test_contributions_add_up_under_every_swap(state):
     row = state.first_query
     seen = state.seen(row)
-    for swap in (Swap(), Swap("uniform"), Swap("oracle"), Swap("gga", 0.1)):
+    for swap in (
+        Reweighting(),
+        Reweighting("uniform"),
+        Reweighting("oracle"),
+        Reweighting("gga", 0.1),
+    ):
         one = state.weighted(seen, swap)
         whole = state.similarity(one, state.vectors[0])
         total = sum(float(part.sum()) for part in whole.parts.values()) + float(whole.constant)
@@ -122,7 +127,7 @@ def test_contributions_add_up_under_every_swap(state):
 
 def test_uniform_weights_give_uniform_maps(state):
     seen = state.seen(state.first_query)
-    uniform = state.weight_maps(state.weighted(seen, Swap("uniform")), 0)
+    uniform = state.weight_maps(state.weighted(seen, Reweighting("uniform")), 0)
     for name in ("p1", "p2", "p3"):
         np.testing.assert_allclose(uniform[name], 0, atol=1e-5)
     assert max(abs(values).max() for values in state.weight_maps(seen.look, 0).values()) > 1e-4
@@ -130,7 +135,7 @@ def test_uniform_weights_give_uniform_maps(state):
 
 def test_a_temperature_sharpens_by_its_power(state):
     seen = state.seen(state.first_query)
-    plain, sharp = seen.look, state.weighted(seen, Swap("gga", 0.5))
+    plain, sharp = seen.look, state.weighted(seen, Reweighting("gga", 0.5))
     for name, values in relative(plain.attention).items():
         if name != "global":
             power = values.flatten(1) ** 2
@@ -140,19 +145,19 @@ def test_a_temperature_sharpens_by_its_power(state):
 
 def test_the_gallery_can_be_given_other_weights_too(make_run):
     state = State(make_run("both"))
-    plain = state.gallery_vectors(Swap(), True)
+    plain = state.gallery_vectors(Reweighting(), True)
     told = []
     state.load_gallery(told.append)
     assert told[-1] == 1
     before = state.forwards
-    uniform = state.gallery_vectors(Swap("uniform"), True)
+    uniform = state.gallery_vectors(Reweighting("uniform"), True)
     row = 0
-    expected = unit(state.weighted(state.seen(row), Swap("uniform")))
+    expected = unit(state.weighted(state.seen(row), Reweighting("uniform")))
     torch.testing.assert_close(uniform[row], expected)
     assert not torch.equal(uniform, plain)
-    state.gallery_vectors(Swap("oracle"), True)
+    state.gallery_vectors(Reweighting("oracle"), True)
     assert state.forwards <= before + len(state.seen(row).frames)
-    torch.testing.assert_close(state.gallery_vectors(Swap("uniform"), False), plain)
+    torch.testing.assert_close(state.gallery_vectors(Reweighting("uniform"), False), plain)
 
 
 def test_a_large_gallery_is_never_held(make_run, monkeypatch):
