@@ -66,7 +66,7 @@ def evaluate(
 ) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
 
-    Example: python -m mmagga evaluate --run runs/synthetic-mmagga-64660463554d
+    Example: python -m mmagga evaluate --run runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
@@ -97,7 +97,7 @@ def ledger(
 ) -> None:
     """Evaluate a run under every convention that papers use, side by side.
 
-    Example: python -m mmagga ledger --run runs/synthetic-mmagga-64660463554d
+    Example: python -m mmagga ledger --run runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
@@ -107,7 +107,7 @@ def ledger(
         device: cpu, cuda or auto.
     """
     from mmagga.files import write_text
-    from mmagga.ledger import ledger, show, with_best_epoch
+    from mmagga.ledger import ledger, show, with_its_run
     from mmagga.runs import Run
     from mmagga.training import resolve_device
 
@@ -115,7 +115,7 @@ def ledger(
     tracklets = _load(config.dataset, config.root, config.split)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
     if config.dataset == Run(run).config.dataset:
-        table = with_best_epoch(table, Run(run))
+        table = with_its_run(table, Run(run))
     out = out or _in_folder(run, "ledger", config, ".csv")
     write_text(out, table.to_csv(index=False))
     print(f"{show(table)}\nwhat each changes, and who uses it: {out}")
@@ -131,7 +131,7 @@ def attention(
 ) -> None:
     """Measure whether a run's attention avoids occluders, and whether that matters.
 
-    Example: python -m mmagga attention --run runs/synthetic-mmagga-64660463554d
+    Example: python -m mmagga attention --run runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
@@ -171,7 +171,7 @@ def report(
 ) -> None:
     """Write one HTML page on a run: scores, curves, rank lists, attention, origin.
 
-    Example: python -m mmagga report runs/synthetic-mmagga-64660463554d
+    Example: python -m mmagga report runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder, of a finished run or of one under way.
@@ -192,7 +192,7 @@ def report(
 def replay(run: Path) -> None:
     """Do again the step at which a run's loss was not finite, and name its clips.
 
-    Example: python -m mmagga replay --run runs/synthetic-mmagga-64660463554d
+    Example: python -m mmagga replay --run runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
@@ -268,7 +268,7 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
 def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
     """Say how a run stands: step, losses, speed, time to go. Without RUN, all runs.
 
-    Example: python -m mmagga status runs/synthetic-mmagga-64660463554d
+    Example: python -m mmagga status runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.

@@ -177,7 +177,7 @@ DEMO = Config(
         StageConfig(epochs=6, lr=2e-4, trainable="all"),
     ),
     milestones=(18,),
-    eval_every=0,
+    eval_every=8,
     hardware=HardwareConfig(deterministic=True),
 )
 

@@ -19,6 +19,7 @@ STUDY = replace(
         StageConfig(epochs=4, lr=2e-4, trainable="all"),
     ),
     milestones=(14,),
+    eval_every=0,
     workers=0,
 )
 """`DEMO` with fewer epochs on more people: the base of the ablations in `data/results`."""

@@ -4,7 +4,7 @@ The dense clips are embedded once and serve all rules that use them; the two rul
 frames add one clip a tracklet each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from mmagga.config import Config
+from mmagga.config import Config, config_hash
 from mmagga.data.tracklets import Tracklets
 from mmagga.evaluation import embed_here
 from mmagga.hardware import resolve_device
@@ -28,7 +28,7 @@ from mmagga.retrieval import (
     paired_difference,
     rerank,
 )
-from mmagga.runs import Run
+from mmagga.runs import Run, list_runs
 
 RANKS = (1, 5, 20)
 
@@ -89,7 +89,7 @@ CONVENTIONS = {
         "the authors' code keeps this epoch; a test set cannot judge what it has chosen",
     ),
     "all splits": Convention(
-        "mean over the splits, with its standard deviation",
+        "mean over the splits",
         "the paper: its 87.7 on iLIDS-VID is no multiple of 1/150, so no single split",
     ),
     "split 0": Convention("the first split alone", "code that runs only its default split"),
@@ -196,20 +196,48 @@ def sampled(
     return replace(tracklets, table=table, names=tracklets.names[np.concatenate(kept)])
 
 
-def with_best_epoch(table: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """Add to a ledger the epoch of its run with the best rank-1 on the test set, as logged.
+def with_its_run(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Add to the ledger of a run's network what only logged evaluations tell.
 
-    The row has no interval, since only means were logged. Without several evaluations in the log
-    the table comes back as it is.
+    The epoch with the best rank-1 on the test set, where the log has several evaluations; and,
+    where runs beside it differ from it in their split alone, the mean over the splits and the first
+    split. These rows have no interval, since they come from means; that over splits has the
+    standard deviations in columns mAP_sd, rank-1_sd, … .
     """
+    rows = [*_best_epoch(run), *_splits(run)]
+    return pd.concat([table, _table(rows)], ignore_index=True) if rows else table
+
+
+def _best_epoch(run: Run) -> list[dict[str, Any]]:
     epochs = run.read("epochs")
     metrics = epochs["metrics"].dropna().tolist() if "metrics" in epochs else []
     if len(metrics) < 2:
-        return table
+        return []
     best = max(metrics, key=lambda one: one["rank-1"])
-    row = {"convention": "best on test"} | {k: v for k, v in best.items() if k in _COLUMNS}
-    row["difference"] = best["mAP"] - metrics[-1]["mAP"]
-    return pd.concat([table, _table([row])], ignore_index=True)
+    difference = best["mAP"] - metrics[-1]["mAP"]
+    return [{"convention": "best on test", "difference": difference} | _logged(best)]
+
+
+def _splits(run: Run) -> list[dict[str, Any]]:
+    key, kind = config_hash(replace(run.config, split=0)), run.folder.name.rsplit("-", 1)[0]
+    found = {
+        other.config.split: _logged(other.metrics)
+        for other in list_runs(run.folder.parent)
+        if other.folder.name.startswith(kind)
+        and other.metrics
+        and config_hash(replace(other.config, split=0)) == key
+    }
+    if len(found) < 2:
+        return []
+    each = pd.DataFrame(found.values()).astype(float)
+    deviations = each[_MEASURES].std().add_suffix("_sd").to_dict()
+    changes = f"mean over {len(found)} splits; mAP ± {100 * deviations['mAP_sd']:.1f}"
+    rows = [{"convention": "all splits", "changes": changes} | each.mean().to_dict() | deviations]
+    return [*rows, {"convention": "split 0"} | found[0]] if 0 in found else rows
+
+
+def _logged(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: metrics.get(name) for name in [*_MEASURES, *_COUNTS]}
 
 
 def show(table: pd.DataFrame) -> str:
@@ -226,19 +254,6 @@ def show(table: pd.DataFrame) -> str:
 
 def _percent(value: float | None, sign: str = "") -> str:
     return "–" if pd.isna(value) else f"{100 * value:{sign}.1f}"
-
-
-def over_splits(scores: Sequence[Scores]) -> pd.DataFrame:
-    """Compare the mean over the splits with split 0, which comes first in `scores`.
-
-    The columns are those of `ledger`, and mAP_sd, rank-1_sd, … of the sample of splits.
-    """
-    each = pd.DataFrame([_row("all splits", split) for split in scores])
-    numbers = each[[*_MEASURES, "valid_queries", "dropped_queries", "gallery"]]
-    mean = {"convention": "all splits"} | numbers.mean().to_dict()
-    mean |= numbers[_MEASURES].std().add_suffix("_sd").to_dict()
-    table = _table([mean, _row("split 0", scores[0])])
-    return table.assign(is_paper=table["convention"] == "all splits")
 
 
 _MEASURES = ["mAP", *(f"rank-{k}" for k in RANKS), "mINP"]
@@ -265,6 +280,6 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     words = [CONVENTIONS[name] for name in table["convention"]]
     return table.assign(
         is_paper=table["convention"] == STANDARD,
-        changes=[word.changes for word in words],
+        changes=[row.get("changes", word.changes) for row, word in zip(rows, words, strict=True)],
         used_by=[word.used_by for word in words],
     )

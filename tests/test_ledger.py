@@ -12,7 +12,7 @@ from mmagga.config import DEMO, ModelConfig, StageConfig
 from mmagga.data import load_tracklets
 from mmagga.data.synthetic import PRESETS, render
 from mmagga.evaluation import embed_test
-from mmagga.ledger import CONVENTIONS, ledger, over_splits, sampled, show, with_best_epoch
+from mmagga.ledger import CONVENTIONS, ledger, sampled, show, with_its_run
 from mmagga.model.build import build_model
 from mmagga.retrieval import PROTOCOLS, evaluate, rerank
 from mmagga.runs import Run
@@ -120,28 +120,45 @@ def test_sampled_frames(tracklets):
     assert places == [int((i + 0.5) * n / 4) for i in range(4)]
 
 
-def test_the_best_epoch_needs_several(table, tmp_path):
-    run = Run(tmp_path)
-    assert with_best_epoch(table, run) is table
+def logged(folder, config, **metrics):
+    """Write what a run that was evaluated leaves behind; give it."""
+    run = Run.of(config, folder)
+    run.open(config)
+    run.save_metrics({"protocol": "mars", "rank-5": None, "gallery": 9, "mINP": 0.1} | metrics)
+    return run
+
+
+def test_the_best_epoch_needs_several(table, config, tmp_path):
+    run = logged(tmp_path, config, mAP=0.65)
+    assert with_its_run(table, run) is table
     for epoch, (rank1, mean) in enumerate([(0.5, 0.3), (0.8, 0.6), (0.7, 0.65)]):
         metrics = {"protocol": "mars", "mAP": mean, "rank-1": rank1, "rank-5": None, "gallery": 9}
         run.append("epochs", {"epoch": epoch, "step": epoch, "metrics": metrics})
         run.append("epochs", {"epoch": epoch, "step": epoch})  # not evaluated
-    row = with_best_epoch(table, run).iloc[-1]
+    row = with_its_run(table, run).iloc[-1]
     assert (row["convention"], row["mAP"], row["rank-1"]) == ("best on test", 0.6, 0.8)
     assert row["difference"] == pytest.approx(-0.05)
     assert math.isnan(row["mAP_low"])
 
 
-def test_splits(model, tracklets, config):
-    dense = embed_test(model, tracklets, config, False)
-    pair = [evaluate(*dense, PROTOCOLS[name]) for name in ("mars", "mars_without_queries")]
-    rows = over_splits(pair).set_index("convention")
-    both = [pair[0].mAP, pair[1].mAP]
-    assert rows.loc["all splits", "mAP"] == pytest.approx(np.mean(both))
-    assert rows.loc["all splits", "mAP_sd"] == pytest.approx(np.std(both, ddof=1))
-    assert rows.loc["split 0", "mAP"] == pair[0].mAP
-    assert rows["is_paper"].tolist() == [True, False]
+def test_the_mean_over_splits_needs_several(table, config, tmp_path):
+    means = (0.5, 0.6, 0.9)
+    runs = [
+        logged(tmp_path, dataclasses.replace(config, split=split), mAP=mean)
+        for split, mean in enumerate(means)
+    ]
+    logged(tmp_path, dataclasses.replace(config, seed=3, split=3), mAP=0.0)  # another seed
+    Run.of(dataclasses.replace(config, split=4), tmp_path).open(config)  # not evaluated
+    for run in runs:
+        rows = with_its_run(table, run).set_index("convention")
+        assert rows.index[-2:].tolist() == ["all splits", "split 0"]
+        assert rows.loc["all splits", "mAP"] == pytest.approx(np.mean(means))
+        assert rows.loc["all splits", "mAP_sd"] == pytest.approx(np.std(means, ddof=1))
+        assert rows.loc["all splits", "changes"] == "mean over 3 splits; mAP ± 20.8"
+        assert rows.loc["split 0", "mAP"] == means[0]
+        assert math.isnan(rows.loc["split 0", "rank-5"])
+        assert rows["is_paper"].sum() == 1
+    assert "all splits" in show(rows.reset_index())
 
 
 def test_the_verb(config, tmp_path, capsys):
