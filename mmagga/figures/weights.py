@@ -117,7 +117,7 @@ def time_ridge(
         )
         grid[-1, 0].xaxis.get_major_locator().set_params(integer=True)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        small_print(figure, provenance, "red: more than uniform, blue: less; log scale")
+        small_print(figure, provenance, "orange: more than uniform, blue: less; log scale")
     return figure
 
 
