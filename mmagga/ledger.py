@@ -247,7 +247,9 @@ def show(table: pd.DataFrame) -> str:
     for name in _MEASURES:
         lines[name] = [_percent(value) for value in table[name]]
     ends = zip(table["mAP_low"], table["mAP_high"], strict=True)
-    lines["95 % of mAP"] = [f"{_percent(low)} to {_percent(high)}" for low, high in ends]
+    lines["95 % of mAP"] = [
+        "–" if pd.isna(low) else f"{_percent(low)} to {_percent(high)}" for low, high in ends
+    ]
     lines["difference"] = [_percent(value, "+") for value in table["difference"]]
     return lines.join(table[_COUNTS].astype("Int64")).to_string(index=False)
 

@@ -62,12 +62,12 @@ class AttentionBrowser(Panel):
         other: Run | Path | str | None = None,
         rule: str = "worst",
         seed: int = 0,
-        exports: Path | None = None,
+        exports: Path | str | None = None,
     ) -> None:
         super().__init__()
         self.run, self.other = _run(run), other and _run(other)
         self.seed, self.trace = seed, ""
-        self.exports = exports or self.run.folder / "browser"
+        self.exports = Path(exports or self.run.folder / "browser")
         self._tracklets, self._quiet_now = tracklets, False
         try:
             self.states = {"test": State(self.run, tracklets)}
