@@ -29,6 +29,7 @@ from mmagga.retrieval import (
     rerank,
 )
 from mmagga.runs import Run, list_runs
+from mmagga.schedule import total_epochs
 
 RANKS = (1, 5, 20)
 
@@ -200,9 +201,9 @@ def with_its_run(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Add to the ledger of a run's network what only logged evaluations tell.
 
     The epoch with the best rank-1 on the test set, where the log has several evaluations; and,
-    where runs beside it differ from it in their split alone, the mean over the splits and the first
-    split. These rows have no interval, since they come from means; that over splits has the
-    standard deviations in columns mAP_sd, rank-1_sd, … .
+    where finished runs beside it differ from it in their split alone, the mean over the splits and
+    the first split. These rows have no interval, since they come from means; that over splits has
+    the standard deviations in columns mAP_sd, rank-1_sd, … .
     """
     rows = [*_best_epoch(run), *_splits(run)]
     return pd.concat([table, _table(rows)], ignore_index=True) if rows else table
@@ -224,7 +225,7 @@ def _splits(run: Run) -> list[dict[str, Any]]:
         other.config.split: _logged(other.metrics)
         for other in list_runs(run.folder.parent)
         if other.folder.name.startswith(kind)
-        and other.metrics
+        and other.metrics.get("epoch") == total_epochs(run.config)
         and config_hash(replace(other.config, split=0)) == key
     }
     if len(found) < 2:

@@ -124,7 +124,8 @@ def logged(folder, config, **metrics):
     """Write what a run that was evaluated leaves behind; give it."""
     run = Run.of(config, folder)
     run.open(config)
-    run.save_metrics({"protocol": "mars", "rank-5": None, "gallery": 9, "mINP": 0.1} | metrics)
+    given = {"protocol": "mars", "epoch": 1, "rank-5": None, "gallery": 9, "mINP": 0.1}
+    run.save_metrics(given | metrics)
     return run
 
 
@@ -148,7 +149,8 @@ def test_the_mean_over_splits_needs_several(table, config, tmp_path):
         for split, mean in enumerate(means)
     ]
     logged(tmp_path, dataclasses.replace(config, seed=3, split=3), mAP=0.0)  # another seed
-    Run.of(dataclasses.replace(config, split=4), tmp_path).open(config)  # not evaluated
+    logged(tmp_path, dataclasses.replace(config, split=4), mAP=0.0, epoch=0)  # not finished
+    Run.of(dataclasses.replace(config, split=5), tmp_path).open(config)  # not evaluated
     for run in runs:
         rows = with_its_run(table, run).set_index("convention")
         assert rows.index[-2:].tolist() == ["all splits", "split 0"]
