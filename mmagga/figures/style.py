@@ -70,11 +70,23 @@ def save(
     picture = Image.open(buffer).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
     if not faint:
-        # Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose.
-        method = Image.Quantize.MAXCOVERAGE
-        picture = picture.quantize(256, method, kmeans=1, dither=Image.Dither.NONE)
+        picture = _of_256_colours(picture)
     picture.save(path, optimize=True)
     return path
+
+
+def _of_256_colours(picture: Image.Image) -> Image.Image:
+    """Reduce to 256 colours, chosen by the pixels on diagonals: no line can slip through them.
+
+    Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose. Asking
+    all pixels takes seven times as long and is hardly nearer.
+    """
+    pixels = np.asarray(picture)
+    rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
+    some = Image.fromarray(pixels[None, (rows + columns) % 7 == 0])
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    palette = some.quantize(256, method, kmeans=1, dither=dither)
+    return picture.quantize(palette=palette, dither=dither)
 
 
 def spread(length: int, count: int) -> list[int]:
