@@ -28,6 +28,8 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = [
 ]
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK)
 GREY = "#6B6B6B"
+_MANY_COLOURS = 1 << 15
+"""More than any drawing has, fewer than photographs have."""
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -76,15 +78,18 @@ def save(
 
 
 def _of_256_colours(picture: Image.Image) -> Image.Image:
-    """Reduce to 256 colours, chosen by the pixels on diagonals: no line can slip through them.
+    """Choose 256 colours by all pixels, or, where photographs have very many, by a seventh of them.
 
-    Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose. Asking
-    all pixels takes seven times as long and is hardly nearer.
+    Maximum coverage keeps a rare colour, such as that of a bag, which median cut would lose, and
+    diagonals cross every line. With the whole of a photograph it takes seven times as long and is
+    hardly nearer.
     """
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    if picture.getcolors(_MANY_COLOURS):
+        return picture.quantize(256, method, kmeans=1, dither=dither)
     pixels = np.asarray(picture)
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     some = Image.fromarray(pixels[None, (rows + columns) % 7 == 0])
-    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
     palette = some.quantize(256, method, kmeans=1, dither=dither)
     return picture.quantize(palette=palette, dither=dither)
 
