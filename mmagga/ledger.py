@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from mmagga.config import Config, config_hash
+from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
 from mmagga.evaluation import embed_here
 from mmagga.hardware import resolve_device
@@ -28,10 +28,12 @@ from mmagga.retrieval import (
     paired_difference,
     rerank,
 )
-from mmagga.runs import Run, list_runs
+from mmagga.runs import Run
 from mmagga.schedule import total_epochs
 
 RANKS = (1, 5, 20)
+SPLITS = 10
+"""Of iLIDS-VID and PRID2011; other sets have one."""
 
 
 class Convention(NamedTuple):
@@ -220,14 +222,11 @@ def _best_epoch(run: Run) -> list[dict[str, Any]]:
 
 
 def _splits(run: Run) -> list[dict[str, Any]]:
-    key, kind = config_hash(replace(run.config, split=0)), run.folder.name.rsplit("-", 1)[0]
-    found = {
-        other.config.split: _logged(other.metrics)
-        for other in list_runs(run.folder.parent)
-        if other.folder.name.startswith(kind)
-        and other.metrics.get("epoch") == total_epochs(run.config)
-        and config_hash(replace(other.config, split=0)) == key
-    }
+    found = {}
+    for split in range(SPLITS):
+        metrics = Run.of(replace(run.config, split=split), run.folder.parent).metrics
+        if metrics.get("epoch") == total_epochs(run.config):
+            found[split] = _logged(metrics)
     if len(found) < 2:
         return []
     each = pd.DataFrame(found.values()).astype(float)

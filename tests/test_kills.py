@@ -121,7 +121,8 @@ def test_killed_in_the_middle_of_a_save(config, whole, tmp_path):
         child = start(config, run.folder, moment, count)
         child.communicate()
         assert child.returncode == -signal.SIGKILL
-        left = [p.name for p in run.folder.rglob("*.tmp-*")]
+        left = [p.name for p in run.folder.rglob("*.pt.tmp-*")]
+        assert left, "it was not killed in a save"
         print(f"killed at {moment} number {count}, after step {run.saved_step}, left {left}")
     train(config, run.folder, bar=False)
     assert not list(run.folder.rglob("*.tmp-*"))

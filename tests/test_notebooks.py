@@ -24,8 +24,7 @@ FIGURES = {
     "4_ablations": {"ablation.png", "ablation_study.png"},
     "5_attention": {
         "attention_sheet.png", "attention_forest.png", "attention_curves.png", "frame_weights.png",
-        "time_ridge.png",
-        "weight_statistics.png", "attention_study.png",
+        "time_ridge.png", "weight_statistics.png", "attention_study.png",
     },
 }  # fmt: skip
 ELSEWHERE = {"attention_study.png"}

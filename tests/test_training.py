@@ -12,9 +12,10 @@ from mmagga.errors import MmaggaError
 from mmagga.losses import CenterLoss
 from mmagga.model import load_official
 from mmagga.model.backbone import NonLocal
-from mmagga.model.build import build_model
+from mmagga.model.build import build_model, untrained_like
 from mmagga.training import (
     State,
+    initial_state,
     learning_rates,
     make_optimizer,
     set_trainable,
@@ -60,6 +61,23 @@ def test_a_stage_with_nothing_to_train_is_refused():
     config = dataclasses.replace(DEMO, model=ModelConfig("mmagga", "resnet18", mma="stripes"))
     with pytest.raises(MmaggaError, match="no such parameters"):
         make_optimizer(build_model(config, 5), config.stages[1], config)
+
+
+@pytest.mark.parametrize("name", ["mmagga", "baseline"])
+def test_the_untrained_network_is_the_one_training_starts_from(name):
+    """Of the run's seed, whatever the generator's state, and the generator is left alone."""
+    config = dataclasses.replace(DEMO, model=ModelConfig(name, "resnet18", width=16), seed=1)
+    start = initial_state(config, 5, torch.device("cpu")).model
+    torch.manual_seed(5)
+    trained, before = build_model(config, 5), torch.get_rng_state()
+    found = untrained_like(trained, config)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not found.training
+    for key, value in start.state_dict().items():
+        assert torch.equal(value, found.state_dict()[key]), key
+    other = untrained_like(trained, dataclasses.replace(config, seed=2))
+    weight = "backbone.conv1.weight"
+    assert not torch.equal(other.state_dict()[weight], found.state_dict()[weight])
 
 
 class InDouble(nn.Module):

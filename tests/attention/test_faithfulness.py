@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ from mmagga.attention.perturbation import Aim, deletion, erasure
 from mmagga.attention.verdict import CLAIMS, judge, verdicts
 from mmagga.errors import DataError
 from mmagga.model import MMAGGA
-from mmagga.model.build import untrained_like
 from mmagga.report.battery import write
 
 QUICK = {"occluders": ("grey",), "curves": ("grey",), "draws": 500, "parts": ("swaps", "curves")}
@@ -146,19 +143,6 @@ def test_tables_and_figures_are_written_together(of_planted, tmp_path):
     table = pd.read_csv(tmp_path / "battery.csv")
     assert len(table) == len(of_planted.table)
     assert not list(tmp_path.glob("*.tmp-*"))
-
-
-def test_the_untrained_network_is_the_one_training_started_from():
-    torch.manual_seed(5)
-    model = MMAGGA(3, 4, "resnet18", width=16, image_size=(128, 64)).eval()
-    state = torch.get_rng_state()
-    one, same = (untrained_like(model, replace(CONFIG, seed=1)) for _ in range(2))
-    other = untrained_like(model, replace(CONFIG, seed=2))
-    assert torch.equal(state, torch.get_rng_state())
-    ours = one.head.project["p1"].weight
-    assert torch.equal(ours, same.head.project["p1"].weight)
-    assert not torch.equal(ours, other.head.project["p1"].weight)
-    assert not torch.equal(ours, model.head.project["p1"].weight)
 
 
 # --- tokens and pixels taken away ---------------------------------------------------------------

@@ -15,7 +15,7 @@ STRANGE = "<img src=x onerror=alert(1)>.jpg"
 
 @pytest.fixture
 def browser(run, tmp_path):
-    return AttentionBrowser(run, exports=tmp_path)
+    return AttentionBrowser(run, exports=str(tmp_path))
 
 
 def widgets(box):
