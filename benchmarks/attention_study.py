@@ -34,14 +34,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mmagga.attention.faithfulness import OCCLUDERS, PARTS, Battery, battery
-from mmagga.attention.statistics import DRAWS
-from mmagga.attention.verdict import SUPPORTED, TOO_SMALL, verdicts
+from mmagga.attention.battery.run import OCCLUDERS, PARTS, Battery, battery
+from mmagga.attention.battery.verdict import SUPPORTED, TOO_SMALL, verdicts
 from mmagga.data import load_tracklets
 from mmagga.model.build import untrained_like
 from mmagga.report.battery import write, write_table
+from mmagga.retrieval.statistics import DRAWS
 from mmagga.runs import Run
-from mmagga.training import resolve_device
+from mmagga.system.device import resolve_device
 
 KEYS = ["arm", "measure", "branch", "occluder"]
 

@@ -20,8 +20,8 @@ import torch
 
 from mmagga.browser import AttentionBrowser
 from mmagga.data import load_tracklets
-from mmagga.files import write_text
 from mmagga.runs import Run
+from mmagga.system.files import write_text
 
 
 def steps(browser: AttentionBrowser) -> Iterator[tuple[str, Callable[[], None]]]:

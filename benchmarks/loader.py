@@ -27,10 +27,10 @@ from torchvision import transforms as T
 
 from mmagga.config import AugmentConfig
 from mmagga.data.augment import ERASE_VALUE, MEAN, STD, apply, draw
+from mmagga.data.files.packed import pack
 from mmagga.data.frames import decode, open_frames
-from mmagga.data.packed import pack
 from mmagga.data.tracklets import Tracklets, make_tracklets
-from mmagga.files import write_text
+from mmagga.system.files import write_text
 
 CLIP = 8
 BATCH = 8

@@ -28,12 +28,13 @@ from torch import Tensor, nn
 
 from mmagga.config import PAPER, Config, HardwareConfig
 from mmagga.data.clips import dense_clips
-from mmagga.files import write_text
-from mmagga.hardware import autocast, for_embedding, prepare, settings
 from mmagga.model.backbone import Backbone
 from mmagga.model.build import from_scratch
-from mmagga.state import State, initial_state, make_optimizer
+from mmagga.model.fast import for_embedding, prepare
+from mmagga.system.device import autocast, settings
+from mmagga.system.files import write_text
 from mmagga.training import train_step
+from mmagga.training.state import TrainState, initial_state, make_optimizer
 
 NUM_IDS = 625
 PLAIN = replace(from_scratch(PAPER), hardware=HardwareConfig(precision="float32"))
@@ -79,7 +80,7 @@ def training(size: Size, device: torch.device, compiled: bool) -> dict[str, Call
 
     plain = initial_state(config, NUM_IDS, device)
     optimizer = torch.optim.Adam(plain.model.parameters(), lr=1e-4, weight_decay=5e-4)
-    plain = State(Plain(plain.model), plain.centers, optimizer, plain.center_optimizer)
+    plain = TrainState(Plain(plain.model), plain.centers, optimizer, plain.center_optimizer)
     steps = {"plain": _bind(train_step, plain, clips, labels, config)}
     for name, chosen in _options(config, compiled).items():
         state = initial_state(chosen, NUM_IDS, device)

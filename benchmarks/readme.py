@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmagga.files import write_text
+from mmagga.system.files import write_text
 
 README = Path(__file__).with_name("README.md")
 RESULTS = Path(__file__).parents[1] / "data" / "results"

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mmagga.files import write_text
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
+from mmagga.system.files import write_text
 
 
 def made(n: int, dim: int, ids: int, g: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -27,14 +27,14 @@ from mmagga.config import DEMO
 from mmagga.data.clips import epoch_batches, training_labels
 from mmagga.data.synthetic import PRESETS, render
 from mmagga.data.tracklets import make_tracklets
-from mmagga.distributed import processes
 from mmagga.figures.style import COLOURS, GREY, STYLE, save
-from mmagga.files import write_text
-from mmagga.hardware import for_embedding
 from mmagga.model import MMAGGA
+from mmagga.model.fast import for_embedding
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
-from mmagga.state import initial_state
+from mmagga.system.distributed import processes
+from mmagga.system.files import write_text
 from mmagga.training import train_step
+from mmagga.training.state import initial_state
 
 CPU = torch.device("cpu")
 AXES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmagga.files import write_text
+from mmagga.system.files import write_text
 
 WORK = {
     "import torch": ["-c", "import torch"],

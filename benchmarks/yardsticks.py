@@ -14,13 +14,14 @@ import tyro
 
 from mmagga.config import DEMO
 from mmagga.data import load_tracklets
-from mmagga.data.index import checked
-from mmagga.files import write_text
+from mmagga.data.files.index import checked
 from mmagga.model.build import untrained_like
 from mmagga.retrieval import Protocol, bootstrap, evaluate
+from mmagga.retrieval.evaluation import embed_test
+from mmagga.retrieval.yardsticks import colour_histograms
 from mmagga.runs import Run
-from mmagga.training import embed_test, train
-from mmagga.yardsticks import colour_histograms
+from mmagga.system.files import write_text
+from mmagga.training import train
 
 
 def main(

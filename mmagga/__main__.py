@@ -2,7 +2,7 @@
 
 A verb's module is imported when the verb is used, so that the list of verbs answers at once. The
 options and their help come from the signatures below and from the dataclasses in `mmagga.config`.
-What happens around a verb, errors and exit codes among it, is in `mmagga.shell`.
+What happens around a verb, errors and exit codes among it, is in `mmagga.cli.shell`.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from mmagga.cli.shell import answer
 from mmagga.errors import MmaggaError
-from mmagga.shell import answer
 
 
 def render(
@@ -45,13 +45,13 @@ def train(args: list[str]) -> None:
 
     `train demo --help` and `train paper --help` list the fields.
     """
-    from mmagga import training
-    from mmagga.command_line import parse
-    from mmagga.runs import Run
-    from mmagga.status import reached
+    from mmagga.cli.flags import parse
+    from mmagga.runs.run import Run
+    from mmagga.runs.status import reached
+    from mmagga.training import loop
 
     config, runs, steal = parse(args, inspect.getdoc(train))
-    run = training.train(config, Run.of(config, runs).folder, steal=steal)
+    run = loop.train(config, Run.of(config, runs).folder, steal=steal)
     if os.environ.get("RANK", "0") == "0":  # torchrun's other processes say nothing
         print(f"run: {run.folder}\n{reached(run.metrics)}")
 
@@ -76,9 +76,10 @@ def evaluate(
         device: cpu, cuda or auto.
         partial: Take what fits of a checkpoint of another network, and say how much that is.
     """
-    from mmagga.files import write_text
-    from mmagga.runs import Run
-    from mmagga.training import resolve_device, score
+    from mmagga.retrieval.evaluation import score
+    from mmagga.runs.run import Run
+    from mmagga.system.device import resolve_device
+    from mmagga.system.files import write_text
 
     config = _config(run, dataset, root, device)
     out = out or _in_folder(run, "queries-partial" if partial else "queries", config, ".csv")
@@ -106,10 +107,10 @@ def ledger(
         out: CSV file to write; by default in the run folder.
         device: cpu, cuda or auto.
     """
-    from mmagga.files import write_text
-    from mmagga.ledger import ledger, show, with_its_run
-    from mmagga.runs import Run
-    from mmagga.training import resolve_device
+    from mmagga.runs.run import Run
+    from mmagga.studies.ledger import ledger, show, with_its_run
+    from mmagga.system.device import resolve_device
+    from mmagga.system.files import write_text
 
     config = _config(run, dataset, root, device)
     tracklets = _load(config.dataset, config.root, config.split)
@@ -141,12 +142,12 @@ def attention(
         clips: Queries to show; all by default.
         device: cpu, cuda or auto.
     """
-    from mmagga.attention.faithfulness import battery
-    from mmagga.attention.verdict import verdicts
+    from mmagga.attention.battery.run import battery
+    from mmagga.attention.battery.verdict import verdicts
     from mmagga.model.build import untrained_like
     from mmagga.report.battery import write
-    from mmagga.runs import Run
-    from mmagga.training import resolve_device
+    from mmagga.runs.run import Run
+    from mmagga.system.device import resolve_device
 
     config = _config(run, dataset, root, device)
     if config.model.name == "baseline":
@@ -182,7 +183,7 @@ def report(
         device: cpu, cuda or auto.
     """
     from mmagga.report import write
-    from mmagga.runs import Run
+    from mmagga.runs.run import Run
 
     config = _config(run, dataset, root, device)
     out = out or _in_folder(run, "report", config, ".html")
@@ -197,8 +198,8 @@ def replay(run: Path) -> None:
     Args:
         run: Run folder.
     """
-    from mmagga.replay import replay
-    from mmagga.runs import Run
+    from mmagga.runs.run import Run
+    from mmagga.training.replay import replay
 
     print(replay(Run(run)))
 
@@ -235,8 +236,8 @@ def ablate(
         dry_run: Only show what is done and what is to do.
         print: Only print a command line for each missing run, for a cluster.
     """
-    from mmagga import ablations, comparison
-    from mmagga.grids import base_config, find_grid
+    from mmagga.studies import ablations, comparison
+    from mmagga.studies.grids import base_config, find_grid
 
     config = base_config(base, dataset, root)
     cells = ablations.cells(find_grid(grid), config, seeds, splits, runs)
@@ -259,7 +260,7 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
         results: Folder of the results; the tables go to its folder tables/.
         runs: Where runs on the paper's data sets are looked for.
     """
-    from mmagga.tables import write_all
+    from mmagga.studies.tables import write_all
 
     for path in write_all(results, runs):
         print(path)
@@ -274,8 +275,8 @@ def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
         run: Run folder.
         runs: Where the run folders lie.
     """
-    from mmagga.runs import Run
-    from mmagga.status import overview, status
+    from mmagga.runs.run import Run
+    from mmagga.runs.status import overview, status
 
     print(status(Run(run)) if run else overview(runs))
 
@@ -328,7 +329,8 @@ def data_check(
         verify: Only compare every file with the hash in the index, to find bit rot.
         workers: Processes; by default one for each core.
     """
-    from mmagga.data import index, load_tracklets
+    from mmagga.data import load_tracklets
+    from mmagga.data.files import index
 
     tracklets = load_tracklets(dataset, root)
     if verify:
@@ -357,7 +359,7 @@ def data_pack(
         width: Pixels that frames are resized to.
         encoding: raw pixels, fastest, 3 bytes a pixel; or the original files' bytes.
     """
-    from mmagga.data.packed import pack
+    from mmagga.data.files.packed import pack
 
     pack(_load(dataset, root), out, (height, width), encoding=encoding)
     print(f"packed: {out}, {out.stat().st_size / 1e9:.3g} GB. Use it: --packed {out}")
@@ -381,7 +383,7 @@ def data_crop(
         identities: CSV file with the columns camera, track, pid, if you know who is who.
         max_gap: Frames that a track may be absent before it is cut.
     """
-    from mmagga.data.mot import crop_video
+    from mmagga.data.readers.own_video import crop_video
 
     if len(videos) != len(tracks):
         raise MmaggaError(f"{len(videos)} videos, but {len(tracks)} files of tracks: one for each")
@@ -392,7 +394,7 @@ def data_crop(
 
 def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:
     """Give a run's configuration, to be used on data that may lie elsewhere or be others."""
-    from mmagga.runs import Run
+    from mmagga.runs.run import Run
 
     config = Run(run).config
     if dataset not in (None, config.dataset) and root is None:
@@ -404,7 +406,7 @@ def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> A
 
 def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
     """Name a result in the run folder, after the data set if it is not the run's own."""
-    from mmagga.runs import Run
+    from mmagga.runs.run import Run
 
     other = f"-{config.dataset}" if config.dataset != Run(run).config.dataset else ""
     return run / f"{stem}{other}{suffix}"
@@ -412,7 +414,7 @@ def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
 
 def _load(dataset: str, root: Path, split: int = 0) -> Any:
     from mmagga.data import load_tracklets
-    from mmagga.data.index import checked
+    from mmagga.data.files.index import checked
 
     return checked(load_tracklets(dataset, root, split))
 

@@ -46,8 +46,8 @@ def test_the_protocols_are_the_committed_ledger():
 
 
 def test_the_ablation_is_the_committed_one():
-    from mmagga import comparison
-    from mmagga.grids import GRIDS
+    from mmagga.studies import comparison
+    from mmagga.studies.grids import GRIDS
 
     path = ROOT / "data" / "results" / "ablations-modules-study.csv"
     summary = comparison.summary(*comparison.read(path), GRIDS["modules"].rows)

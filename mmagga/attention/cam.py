@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmagga.attention.maps import look_at_maps, look_at_tokens, require_attention
-from mmagga.model.head import Head, Tokens
-from mmagga.model.mmagga import ClipModel
-from mmagga.progress import progress as progress_bar
-from mmagga.trees import tree_map
+from mmagga.model.head import Head
+from mmagga.model.networks import ClipModel
+from mmagga.model.outputs import Tokens, tree_map
+from mmagga.system.progress import progress as progress_bar
 
 
 def similarity_cam(

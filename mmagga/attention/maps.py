@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmagga.data.clips import dense_clips
-from mmagga.model.head import Attention, Head, Tokens, check_map
-from mmagga.model.mmagga import ClipModel
+from mmagga.model.head import Head, check_map
+from mmagga.model.networks import ClipModel
+from mmagga.model.outputs import Attention, Tokens
 
 
 class Look(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmagga.attention.maps import require_attention
 from mmagga.model.head import Head
-from mmagga.model.mmagga import ClipModel
+from mmagga.model.networks import ClipModel
 
 
 class MatrixStatistics(NamedTuple):

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmagga.attention.maps import weights
-from mmagga.model.head import Attention, Head, Tokens
+from mmagga.model.head import Head
+from mmagga.model.outputs import Attention, Tokens
 
 How = Literal["uniform", "permuted", "inverted", "oracle", "temperature", "frames"]
 SWAPS: tuple[How, ...] = ("uniform", "permuted", "inverted", "oracle", "temperature", "frames")

@@ -22,7 +22,7 @@ from ipywidgets import (
 
 from mmagga.browser.paint import WIDTH
 from mmagga.browser.queries import FILTERS
-from mmagga.browser.state import State
+from mmagga.browser.state import BrowserState
 from mmagga.browser.touch import TOUCH_HEIGHT
 from mmagga.browser.view import KINDS, OCCLUDERS, TILE, Brush, pair_height
 
@@ -49,12 +49,12 @@ class Panel(VBox):
         self.add_class("mm-browser")
         self.status = _label("mm-status")
 
-    def fill(self, state: State, rules: dict[str, str], rule: str, title: str) -> None:
+    def fill(self, state: BrowserState, rules: dict[str, str], rule: str, title: str) -> None:
         """Make the controls that this state has an answer to, and put them in place."""
         self._make(state, rules, rule)
         self._arrange(state, title)
 
-    def _make(self, state: State, rules: dict[str, str], rule: str) -> None:
+    def _make(self, state: BrowserState, rules: dict[str, str], rule: str) -> None:
         config, names = state.config, list(state.head.grids)
         splits = ["test", "train"] if len(state.tracklets.split("train")) else ["test"]
         self.split = _control(Dropdown, "split", "split", "130px", options=splits)
@@ -103,7 +103,7 @@ class Panel(VBox):
         self.pair.add_class("mm-pair")
         self.touch.add_class("mm-touch")
 
-    def _arrange(self, state: State, title: str) -> None:
+    def _arrange(self, state: BrowserState, title: str) -> None:
         for image, height in ((self.pair, pair_height(state)), (self.touch, TOUCH_HEIGHT)):
             image.layout = Layout(width=f"{WIDTH}px", height=f"{height}px", flex="0 0 auto")
         for image in self.tiles[1:]:

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmagga.config import Config
-from mmagga.data.index import fingerprints
+from mmagga.data.files.index import fingerprints
 from mmagga.data.tracklets import DISTRACTOR, Tracklets
-from mmagga.evaluation import embed_split
-from mmagga.files import commit
-from mmagga.model.head import Attention, Head, Tokens
-from mmagga.runs import Run
+from mmagga.model.head import Head
+from mmagga.model.outputs import Attention, Tokens
+from mmagga.retrieval.evaluation import embed_split
+from mmagga.runs.run import Run
+from mmagga.system.files import commit
 
 BUDGET = 512 * 2**20
 """Bytes of tokens to hold at most. MARS at the paper's size has some 75 GB: it is never held."""

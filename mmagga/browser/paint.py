@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from mmagga.data.synthetic.labels import resize_masks
+from mmagga.data.masks import resize_masks
 from mmagga.figures.attention import contribution_scale, weight_scale
 from mmagga.figures.style import BLACK
 

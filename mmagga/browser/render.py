@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmagga.browser.paint import WIDTH, canvas, colours, hatch, outline, overlay, resize, text
-from mmagga.data.synthetic.labels import resize_masks
+from mmagga.data.masks import resize_masks
 from mmagga.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 
 GAP = 2

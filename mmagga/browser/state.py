@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmagga.attention.battery.occluders import token_shares
 from mmagga.attention.cam import occlusion_map, similarity_cam
 from mmagga.attention.maps import (
     Contribution,
@@ -27,7 +28,6 @@ from mmagga.attention.maps import (
     require_attention,
     tracklet_contributions,
 )
-from mmagga.attention.occluders import token_shares
 from mmagga.attention.swaps import swapped
 from mmagga.browser.cache import Cache
 from mmagga.browser.gallery import (
@@ -44,18 +44,17 @@ from mmagga.browser.queries import as_test
 from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
-from mmagga.data.synthetic.labels import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
+from mmagga.data.masks import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import ResourceError
 from mmagga.figures import searched_tracklets, spread
-from mmagga.hardware import resolve_device
 from mmagga.model.backbone import map_size
-from mmagga.model.head import Attention
+from mmagga.model.outputs import Attention, tree_cat, tree_map
 from mmagga.randomness import generator
 from mmagga.retrieval import Embeddings, NoMatch, Protocol, Scores, evaluate
-from mmagga.runs import Run
-from mmagga.training import load_checked
-from mmagga.trees import tree_cat, tree_map
+from mmagga.runs.run import Run
+from mmagga.system.device import resolve_device
+from mmagga.training.loop import load_checked
 
 
 class Reweighting(NamedTuple):
@@ -93,7 +92,7 @@ class Seen(NamedTuple):
     """(n, T, H, W) bool where masks exist."""
 
 
-class State:
+class BrowserState:
     """One run on the test split of one data set, opened for looking.
 
     `forwards` counts the clips that went through the network: a step that needs none adds none.

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmagga.browser.paint import WIDTH, canvas, outline, overlay, text
-from mmagga.data.synthetic.labels import resize_masks
+from mmagga.data.masks import resize_masks
 from mmagga.figures.style import BLUE, GREY, ORANGE
 
 TOUCH_HEIGHT = 336

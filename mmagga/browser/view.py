@@ -7,17 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from mmagga.attention.battery.measure_rows import limit
+from mmagga.attention.battery.measures import did, groups
+from mmagga.attention.battery.occluders import OBJECTS, cut_out, paste, token_shares
 from mmagga.attention.maps import Contribution, Look, map_statistics, relative, weights
-from mmagga.attention.measures import did, groups
-from mmagga.attention.occluders import OBJECTS, cut_out, paste, token_shares
-from mmagga.attention.rows import limit
 from mmagga.browser.gallery import Found
 from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, strip_tile
-from mmagga.browser.state import AS_TRAINED, Reweighting, Seen, State, clip_attention, unit
+from mmagga.browser.state import AS_TRAINED, BrowserState, Reweighting, Seen, clip_attention, unit
 from mmagga.browser.touch import Bars, brush_view
 from mmagga.errors import DataError
 from mmagga.figures import describe
-from mmagga.model.head import GRIDS, Attention
+from mmagga.model.head import GRIDS
+from mmagga.model.outputs import Attention
 from mmagga.randomness import generator
 
 KINDS = {
@@ -88,7 +89,7 @@ class View(NamedTuple):
     """What the colours of the maps mean."""
 
 
-def compose(state: State, settings: Settings) -> View:
+def compose(state: BrowserState, settings: Settings) -> View:
     """Compute what is to be seen. Only a new tracklet, brush, Grad-CAM or referee needs a forward.
 
     Raises:
@@ -132,12 +133,14 @@ def compose(state: State, settings: Settings) -> View:
     return View(found, pick, pair, touch, about, result, _scale_text(scale))
 
 
-def pair_height(state: State) -> int:
+def pair_height(state: BrowserState) -> int:
     """Give the pixels of the tallest pair view, so that every other is as tall."""
     return LOWER + max(Layout.of(state.config.frames, state.size, n).total for n in (2, 5))
 
 
-def tile(state: State, row: int, match: bool | None, selected: bool, count: int = 4) -> Image.Image:
+def tile(
+    state: BrowserState, row: int, match: bool | None, selected: bool, count: int = 4
+) -> Image.Image:
     """Draw a tracklet for the rank list."""
     return strip_tile(state.strip(row, count, TILE), match, selected, count)
 
@@ -145,7 +148,7 @@ def tile(state: State, row: int, match: bool | None, selected: bool, count: int 
 # --- words --------------------------------------------------------------------------------------
 
 
-def _file(state: State, row: int) -> str:
+def _file(state: BrowserState, row: int) -> str:
     return str(state.all.names[state.all.table["first"].iat[row]])
 
 
@@ -164,7 +167,7 @@ def _weights_text(settings: Settings) -> str:
     return f"{text}, query and gallery" if settings.both else f"{text}, query only"
 
 
-def _scale(state: State, kind: str) -> Scale:
+def _scale(state: BrowserState, kind: str) -> Scale:
     """Say what the colours of a kind of map mean; the same for all frames, parts and tracklets."""
     if kind == "contribution":
         title = "branch's share of the similarity if all its parts were like this one"
@@ -184,7 +187,7 @@ def _scale_text(scale: Scale) -> str:
     return f"{scale.title}: {', '.join(label for _, label in scale.ticks)}"
 
 
-def _referee_bound(state: State) -> float:
+def _referee_bound(state: BrowserState) -> float:
     """Bound the scale by a tenth of what similarities differ by: a block is a small thing."""
     return state.similarity_spread / 10
 
@@ -197,7 +200,7 @@ def _terms(whole: Contribution) -> list[Term]:
 
 
 def _change(
-    state: State,
+    state: BrowserState,
     before: Attention,
     after: Attention,
     mask: np.ndarray | None,
@@ -224,7 +227,7 @@ def _change(
 
 
 def _maps(
-    state: State, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
+    state: BrowserState, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
     settings: Settings,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Give the maps (T, h, w) in [-1, 1] to be drawn, by the name of their row."""
@@ -240,7 +243,7 @@ def _maps(
 
 
 def _side(
-    state: State, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
+    state: BrowserState, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
     settings: Settings, name: str,
 ) -> Side:  # fmt: skip
     maps = _maps(state, seen, one, clip, whole, other, settings)
@@ -258,7 +261,7 @@ def _side(
 
 
 def _touch(
-    state: State, settings: Settings, looks: tuple[Look, Look], clip: int,
+    state: BrowserState, settings: Settings, looks: tuple[Look, Look], clip: int,
     pixels: tuple[np.ndarray, np.ndarray], mask: np.ndarray | None,
     similarities: tuple[float, float],
 ) -> Image.Image:  # fmt: skip
@@ -276,7 +279,7 @@ def _touch(
     )
 
 
-def _within_e(state: State, swap: Reweighting) -> bool:
+def _within_e(state: BrowserState, swap: Reweighting) -> bool:
     """Whether the weights shown are GGA's own, or flatter: none then passes 1/e or e."""
     largest = max((limit(state.head, name) for name in state.head.mma), default=math.inf)
     return swap.how == "gga" and largest ** (1 / swap.temperature) <= math.e
@@ -297,7 +300,7 @@ def _bars(before: Attention, after: Attention, frame: int) -> Bars:
 
 
 def _cover(
-    state: State, seen: Seen, clip: int, frame: int, brush: Brush
+    state: BrowserState, seen: Seen, clip: int, frame: int, brush: Brush
 ) -> tuple[Seen, np.ndarray]:
     """Paste the brush's occluder; the same brush at the same place is the same picture."""
     frames = range(len(seen.frames[clip])) if brush.every else [frame]
@@ -307,7 +310,7 @@ def _cover(
     return state.covered(seen, clip, covered, mask, (brush, tuple(frames))), mask
 
 
-def _person(state: State, row: int) -> np.ndarray:
+def _person(state: BrowserState, row: int) -> np.ndarray:
     """Cut the person out of the middle of the first query that shows somebody else."""
     others = np.flatnonzero(state.all.pids[state.first_query :] != state.all.pids[row])
     if not len(others):

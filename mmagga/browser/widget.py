@@ -18,11 +18,11 @@ from mmagga.browser.controls import Panel
 from mmagga.browser.paint import png
 from mmagga.browser.queries import RULES, ordered
 from mmagga.browser.render import paste_grid, stack
-from mmagga.browser.state import Reweighting, State
+from mmagga.browser.state import BrowserState, Reweighting
 from mmagga.browser.view import Brush, Settings, View, compose, tile
 from mmagga.data.tracklets import Tracklets
-from mmagga.files import commit
-from mmagga.runs import Run
+from mmagga.runs.run import Run
+from mmagga.system.files import commit
 
 
 def reported(method: Callable) -> Callable:
@@ -70,7 +70,7 @@ class AttentionBrowser(Panel):
         self.exports = Path(exports or self.run.folder / "browser")
         self._tracklets, self._quiet_now = tracklets, False
         try:
-            self.states = {"test": State(self.run, tracklets)}
+            self.states = {"test": BrowserState(self.run, tracklets)}
         except ValueError as error:  # a network without attention
             self.children = [self.status]
             self.status.value = f"Nothing to browse: {error}"
@@ -121,7 +121,7 @@ class AttentionBrowser(Panel):
         name = self.split.value
         if name not in self.states:
             self.status.value = "embedding the training persons …"
-            self.states[name] = State(self.run, self._tracklets, name)
+            self.states[name] = BrowserState(self.run, self._tracklets, name)
         self.state = self.states[name]
         with self._quiet():
             self.show.value = "all"
@@ -285,7 +285,7 @@ class AttentionBrowser(Panel):
         """Give the second run's results on this split, query by query."""
         split = self.state.split
         if split not in self._others:
-            self._others[split] = State(self.other, self._tracklets, split).per_query
+            self._others[split] = BrowserState(self.other, self._tracklets, split).per_query
         return self._others[split]
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mmagga.data.duke_video import load_duke_video
-from mmagga.data.ilids_vid import load_ilids_vid
-from mmagga.data.mars import load_mars, load_synthetic
-from mmagga.data.mot import load_mot
-from mmagga.data.prid2011 import load_prid2011
+from mmagga.data.readers.duke_video import load_duke_video
+from mmagga.data.readers.ilids_vid import load_ilids_vid
+from mmagga.data.readers.mars import load_mars, load_synthetic
+from mmagga.data.readers.own_video import load_mot
+from mmagga.data.readers.prid2011 import load_prid2011
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
 

@@ -19,8 +19,8 @@ from mmagga.config import Config
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError, ResourceError
-from mmagga.interrupt import StopRequest
 from mmagga.randomness import generator
+from mmagga.system.interrupt import StopRequest
 
 
 class Batch(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmagga.data.decoding import decode
-from mmagga.data.names import split_names, used_frames
-from mmagga.data.packed import read_header
+from mmagga.data.files.decoding import decode
+from mmagga.data.files.names import split_names, used_frames
+from mmagga.data.files.packed import read_header
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
 

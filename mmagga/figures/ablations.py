@@ -10,7 +10,7 @@ from mmagga.figures.style import BLUE, GREY, STYLE
 def ablation_figure(summary: pd.DataFrame, results: pd.DataFrame, *, title: str) -> Figure:
     """Draw mAP of the rows of a grid, in its order: every seed, their mean and its interval.
 
-    `summary` and `results` are those of `mmagga.comparison`. A row without a run stays empty.
+    `summary` and `results` are those of `mmagga.studies.comparison`. A row without a run is empty.
     """
     height = 1.7 + 0.5 * len(summary)
     with plt.rc_context(STYLE):

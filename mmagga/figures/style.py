@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmagga.files import write_text
+from mmagga.system.files import write_text
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = [
     "#000000",

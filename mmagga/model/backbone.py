@@ -5,14 +5,12 @@ Shape letters: N images, C channels, H W image, h w feature map (h = H/16, w = W
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
 
 from mmagga.errors import CheckpointError
@@ -157,18 +155,6 @@ class Backbone(nn.Module):
 def map_size(height: int, width: int) -> tuple[int, int]:
     """Size (h, w) of the feature map of an image of height x width pixels."""
     return -(-height // STRIDE), -(-width // STRIDE)  # each of four halvings rounds up
-
-
-def fold_batchnorm(module: nn.Module) -> None:
-    """Multiply each BatchNorm of a ResNet into the convolution before it: for evaluation alone."""
-    for parent in list(module.modules()):
-        if isinstance(parent, NonLocal):  # it does so by itself
-            continue
-        # In torchvision's blocks a BatchNorm is declared right after the convolution it follows.
-        for (name, conv), (after, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, after, nn.Identity())
 
 
 def _unstride(block: Any) -> None:

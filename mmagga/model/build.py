@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from mmagga.config import Config
-from mmagga.model.mmagga import MMAGGA, Baseline, ClipModel
+from mmagga.model.networks import MMAGGA, Baseline, ClipModel
 from mmagga.randomness import seed_torch
 
 

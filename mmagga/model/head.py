@@ -4,7 +4,7 @@ Shape letters: B clips, T frames, C channels, h w feature map, P parts of a gran
 of a branch, K identities. Branches always come in the order global, p3, p1, p2 (authors' code).
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmagga.errors import SettingError
 from mmagga.model.backbone import STRIDE
+from mmagga.model.outputs import Attention, Output, Tokens
 
 Grid = tuple[int, int]
 
@@ -22,36 +23,6 @@ GRIDS: dict[str, Grid] = {"global": (1, 1), "p3": (2, 1), "p1": (4, 2), "p2": (8
 _LEAK = {"p3": 0.1, "p1": 0.01, "p2": 0.001}
 
 _EPS = 3e-6  # authors' code: the floor of GeM, both before the power and before the root
-
-
-class Attention(NamedTuple):
-    """Weights by which a clip was summed; each kind is ≥ 0 and sums to 1 over a clip."""
-
-    frames: Tensor
-    """(B, T)"""
-    parts: dict[str, Tensor]
-    """(B, T, P) for each granularity: P is 2 for p3, 4 for p1, 8 for p2."""
-
-
-class Output(NamedTuple):
-    """All that one forward pass gives, in training and in evaluation."""
-
-    embedding: Tensor
-    """(B, branches·D), after the BNNeck: what retrieval compares."""
-    feature: Tensor
-    """(B, branches·D), before it: what the metric losses read."""
-    logits: tuple[Tensor, ...]
-    """(B, K) for each branch, global, p3, p1, p2: read from its slice of the BNNeck's output."""
-    attention: Attention
-
-
-class Tokens(NamedTuple):
-    """What attention chooses from."""
-
-    frames: Tensor
-    """(B, T, D)"""
-    parts: dict[str, Tensor]
-    """(B, T, P, D) for each granularity."""
 
 
 class MMA(nn.Module):

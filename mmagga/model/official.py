@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mmagga.errors import CheckpointError
-from mmagga.files import commit
 from mmagga.model.backbone import read_tensors
-from mmagga.model.mmagga import MMAGGA, Baseline
+from mmagga.model.networks import MMAGGA, Baseline
+from mmagga.system.files import commit
 
 # Ours -> theirs, by the beginning of the name; the first match counts.
 _BACKBONE = {

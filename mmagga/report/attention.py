@@ -9,11 +9,11 @@ from mmagga.attention.maps import contributions, look, project, relative_maps, r
 from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
-from mmagga.data.synthetic.labels import OCCLUDER, read_masks, resize_masks
-from mmagga.hardware import resolve_device
+from mmagga.data.masks import OCCLUDER, read_masks, resize_masks
 from mmagga.model.backbone import map_size
 from mmagga.report.page import plain
 from mmagga.report.results import Opened
+from mmagga.system.device import resolve_device
 
 
 def sheet(opened: Opened, query: int, rule: str) -> tuple[Figure, str, str]:

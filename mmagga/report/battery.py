@@ -5,10 +5,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from mmagga.attention.faithfulness import Battery
-from mmagga.attention.verdict import verdicts
+from mmagga.attention.battery.run import Battery
+from mmagga.attention.battery.verdict import verdicts
 from mmagga.figures import forest_figure, robustness_figure, save
-from mmagga.files import write_text
+from mmagga.system.files import write_text
 
 
 def write(found: Battery, folder: Path, name: str) -> list[Path]:

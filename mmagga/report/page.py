@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from mmagga.figures import save
-from mmagga.typesetting import Table
+from mmagga.figures.table import Table
 
 _PIXELS, _DOTS, _FAINT_DOTS = 88, 130, 95
 """For an inch of a figure: pixels of the page, and dots of a PNG of 256 and of all colours."""

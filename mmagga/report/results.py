@@ -14,7 +14,6 @@ from mmagga.browser.queries import ordered
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
 from mmagga.figures import searched_tracklets
-from mmagga.hardware import resolve_device
 from mmagga.retrieval import (
     Embeddings,
     Interval,
@@ -25,7 +24,8 @@ from mmagga.retrieval import (
     evaluate,
     rank_list,
 )
-from mmagga.runs import Run
+from mmagga.runs.run import Run
+from mmagga.system.device import resolve_device
 
 RANKS = (1, 5, 10, 20)
 DRAWS = 5000

@@ -8,12 +8,12 @@ from typing import Any
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
-from mmagga.files import write_text
-from mmagga.report import making, outcome
+from mmagga.report import run_sections, test_sections
 from mmagga.report.page import render
 from mmagga.report.results import Opened, Tested, logged
-from mmagga.runs import Run
-from mmagga.training import load_checked
+from mmagga.runs.run import Run
+from mmagga.system.files import write_text
+from mmagga.training.loop import load_checked
 
 
 def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
@@ -32,19 +32,23 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
         opened, tested = found or (None, tested)
     elif tracklets is not None:
         missing.append("rank lists, cameras and attention: the page was made without embedding")
-    sections = [outcome.headline(tested, missing), making.configuration(run), making.training(run)]
+    sections = [
+        test_sections.headline(tested, missing),
+        run_sections.configuration(run),
+        run_sections.training(run),
+    ]
     if tested:
-        sections.append(outcome.curve(tested))
+        sections.append(test_sections.curve(tested))
     if opened:
-        sections += [outcome.rank_lists(opened), outcome.costs(opened)]
+        sections += [test_sections.rank_lists(opened), test_sections.costs(opened)]
         if config.model.name != "baseline":
-            sections.append(outcome.attention(opened))
+            sections.append(test_sections.attention(opened))
     if config.model.name != "baseline" and config.model.mma == "learned":
-        sections.append(making.matrices(run))
-    sections.append(making.measured(run, config, tested))
-    sections.append(making.provenance(run, config, tracklets, opened))
-    state = making.standing(run)["state"]
-    subtitle = f"{config.model.name} on {config.dataset}, {state}. {making.date(time.time())}"
+        sections.append(run_sections.matrices(run))
+    sections.append(run_sections.measured(run, config, tested))
+    sections.append(run_sections.provenance(run, config, tracklets, opened))
+    state = run_sections.standing(run)["state"]
+    subtitle = f"{config.model.name} on {config.dataset}, {state}. {run_sections.date(time.time())}"
     write_text(out, render(run.folder.resolve().name, subtitle, sections))
     return out
 

@@ -15,12 +15,7 @@ from mmagga.retrieval.projection import project
 from mmagga.retrieval.protocol import PROTOCOLS, Protocol
 from mmagga.retrieval.reranking import rerank
 from mmagga.retrieval.scores import NoMatch, Scores, evaluate, rank_list
-from mmagga.retrieval.uncertainty import (
-    Interval,
-    PairedDifference,
-    bootstrap,
-    paired_difference,
-)
+from mmagga.retrieval.uncertainty import Interval, PairedDifference, bootstrap, paired_difference
 
 __all__ = [
     "CLIP_RULES",

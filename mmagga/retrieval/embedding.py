@@ -15,7 +15,7 @@ from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_loader, reading
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError, NumericError, ResourceError
-from mmagga.progress import progress as progress_bar
+from mmagga.system.progress import progress as progress_bar
 
 
 class Embeddings(NamedTuple):

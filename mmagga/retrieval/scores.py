@@ -13,13 +13,7 @@ from mmagga.data.tracklets import DISTRACTOR
 from mmagga.errors import DataError
 from mmagga.retrieval.embedding import Embeddings
 from mmagga.retrieval.protocol import Protocol
-from mmagga.retrieval.ranking import (
-    Ranking,
-    Search,
-    prepare,
-    rank_matches,
-    squared_distances,
-)
+from mmagga.retrieval.ranking import Ranking, Search, prepare, rank_matches, squared_distances
 
 MAX_RANK = 50
 """CMC curves end here, or at the size of the gallery."""

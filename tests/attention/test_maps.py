@@ -22,7 +22,7 @@ from mmagga.attention.maps import (
 )
 from mmagga.attention.matrices import locality, matrix_statistics
 from mmagga.model import MMAGGA, Baseline
-from mmagga.model.head import Attention, Tokens
+from mmagga.model.outputs import Attention, Tokens
 
 OPTIONS = [
     {},

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmagga.figures.study import attention_study_figure
-from mmagga.tables import attention_table
+from mmagga.studies.tables import attention_table
 
 
 def line(measure, branch, occluder, value, **values):

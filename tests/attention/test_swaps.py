@@ -4,7 +4,8 @@ import torch
 
 from mmagga.attention.maps import weights
 from mmagga.attention.swaps import SWAPS, embedding, swapped
-from mmagga.model.head import Attention, Head
+from mmagga.model.head import Head
+from mmagga.model.outputs import Attention
 from mmagga.randomness import generator
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmagga.browser.state import State
+from mmagga.browser.state import BrowserState
 from mmagga.config import DEMO, ModelConfig
 from mmagga.data import load_tracklets
 from mmagga.data.synthetic import render
@@ -48,4 +48,4 @@ def run(make_run):
 
 @pytest.fixture(scope="session")
 def state(run):
-    return State(run)
+    return BrowserState(run)

@@ -5,18 +5,9 @@ import pytest
 from PIL import Image
 
 from mmagga.browser.paint import WIDTH, colours, outline, overlay, png
-from mmagga.browser.render import (
-    LOWER,
-    Layout,
-    Scale,
-    Side,
-    Term,
-    pair_view,
-    stack,
-    strip_tile,
-)
+from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, stack, strip_tile
 from mmagga.browser.touch import TOUCH_HEIGHT, Bars, brush_view
-from mmagga.data.synthetic.labels import resize_masks
+from mmagga.data.masks import resize_masks
 
 SCALE = Scale("weight", "weight", ((-1, "1/e"), (0, "1"), (1, "e")))
 TERMS = [Term("constant", -0.2), Term("global", 0.9), Term("sum", 0.7)]

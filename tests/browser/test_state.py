@@ -8,7 +8,7 @@ from mmagga.browser import gallery
 from mmagga.browser.cache import Cache
 from mmagga.browser.gallery import find
 from mmagga.browser.queries import as_test, ordered
-from mmagga.browser.state import Reweighting, State, unit
+from mmagga.browser.state import BrowserState, Reweighting, unit
 from mmagga.browser.view import Brush, Settings, compose
 from mmagga.errors import ResourceError
 from mmagga.retrieval import Embeddings, rank_list
@@ -86,18 +86,18 @@ def test_embeddings_are_kept_in_the_run_folder(run, state, monkeypatch):
     vectors = state.vectors
     assert list((run.folder / "browser").glob(f"embeddings-{state.checkpoint}-*.npy"))
     monkeypatch.setattr(gallery, "embed_split", None)  # calling it would fail
-    torch.testing.assert_close(State(run).vectors, vectors)
+    torch.testing.assert_close(BrowserState(run).vectors, vectors)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_name_is_that_of_the_one_used(make_run):
     run = make_run("damaged")
-    before = State(run).checkpoint
+    before = BrowserState(run).checkpoint
     state = run.load_state()
     run.save_state(2, state | {"step": 2})
     newest = run.folder / "checkpoints" / "00000002.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(UserWarning, match="damaged checkpoint skipped"):
-        opened = State(run)
+        opened = BrowserState(run)
     assert opened.checkpoint == before
 
 
@@ -144,7 +144,7 @@ def test_a_temperature_sharpens_by_its_power(state):
 
 
 def test_the_gallery_can_be_given_other_weights_too(make_run):
-    state = State(make_run("both"))
+    state = BrowserState(make_run("both"))
     plain = state.gallery_vectors(Reweighting(), True)
     told = []
     state.load_gallery(told.append)
@@ -161,7 +161,7 @@ def test_the_gallery_can_be_given_other_weights_too(make_run):
 
 
 def test_a_large_gallery_is_never_held(make_run, monkeypatch):
-    state = State(make_run("large"))
+    state = BrowserState(make_run("large"))
     monkeypatch.setattr("mmagga.browser.state.BUDGET", 1000)
     assert not state.holds_gallery
     with pytest.raises(ResourceError, match="query alone"):

@@ -223,7 +223,7 @@ def test_what_gga_cannot_pass_is_drawn_where_it_holds(browser, monkeypatch, chan
 
 
 def test_without_masks_it_works_and_offers_no_oracle(run, monkeypatch):
-    monkeypatch.setattr("mmagga.browser.state.State.has_masks", False)
+    monkeypatch.setattr("mmagga.browser.state.BrowserState.has_masks", False)
     browser = AttentionBrowser(run)
     assert browser.trace == ""
     assert "oracle" not in browser.swap.options.values()

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmagga.data import decoding, frames
-from mmagga.data.decoding import BadFrame, decode
+from mmagga.data import frames
+from mmagga.data.files import decoding
+from mmagga.data.files.decoding import BadFrame, decode
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets, make_tracklets
 from mmagga.errors import DataError

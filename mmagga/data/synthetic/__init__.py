@@ -12,8 +12,8 @@ kept to what IEEE 754 fixes to the bit, so the pixels are the same on every mach
 number of workers.
 """
 
+from mmagga.data.masks import LABELS, OCCLUDER, PALETTE, read_masks
 from mmagga.data.synthetic.film import render_tracklet
-from mmagga.data.synthetic.labels import LABELS, OCCLUDER, PALETTE, read_masks
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan, plans
 from mmagga.data.synthetic.tables import RENDERER

@@ -3,9 +3,9 @@
 Sizes are metres on a person of 1.75 m; `size` scales them to others.
 """
 
+from mmagga.data.masks import ARMS, BAG, HEAD, LEGS, SHOES, TORSO
 from mmagga.data.synthetic import garments
 from mmagga.data.synthetic.cameras import View
-from mmagga.data.synthetic.labels import ARMS, BAG, HEAD, LEGS, SHOES, TORSO
 from mmagga.data.synthetic.paint import Canvas, shadow
 from mmagga.data.synthetic.parts import Knots, Parts, Stance
 from mmagga.data.synthetic.people import COLOURS, HAIRS, SKINS, Person

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmagga.data.masks import BACKGROUND, HEAD, OCCLUDER
 from mmagga.data.synthetic import figure, props, scenes
 from mmagga.data.synthetic.cameras import CAMERAS, Camera, View, crop, expose, plate_view
 from mmagga.data.synthetic.dice import Dice, cis
-from mmagga.data.synthetic.labels import BACKGROUND, HEAD, OCCLUDER
 from mmagga.data.synthetic.paint import Canvas
 from mmagga.data.synthetic.parts import Stance
 from mmagga.data.synthetic.people import Person, identity

@@ -7,16 +7,7 @@ from typing import NamedTuple
 from mmagga.data.synthetic.cameras import Spot, View
 from mmagga.data.synthetic.dice import Dice
 from mmagga.data.synthetic.noise import wave
-from mmagga.data.synthetic.paint import (
-    Canvas,
-    Colour,
-    Surface,
-    ball,
-    board,
-    limb,
-    mix,
-    shadow,
-)
+from mmagga.data.synthetic.paint import Canvas, Colour, Surface, ball, board, limb, mix, shadow
 from mmagga.data.synthetic.people import COLOURS
 
 BESIDE = ("bin", "planter", "bollard", "sign", "bush", "banner", "branch")

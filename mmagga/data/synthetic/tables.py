@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmagga.data.masks import LABELS
 from mmagga.data.synthetic.cameras import CAMERAS
-from mmagga.data.synthetic.labels import LABELS
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.people import identity
 from mmagga.data.synthetic.plan import SyntheticSpec, TrackletPlan

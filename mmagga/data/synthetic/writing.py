@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmagga.data.masks import LABELS, PALETTE
 from mmagga.data.synthetic.cameras import CAMERAS
 from mmagga.data.synthetic.film import film
-from mmagga.data.synthetic.labels import LABELS, PALETTE
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan
 from mmagga.data.synthetic.tables import RENDERER, Tables, Written
 from mmagga.errors import DataError, ResourceError
-from mmagga.progress import progress as progress_bar
+from mmagga.system.progress import progress as progress_bar
 
 _SMALL = 400
 """Frames below which starting worker processes takes longer than rendering."""

@@ -1,0 +1,1 @@
+"""The battery: does the attention avoid occluders, and does that matter?"""

@@ -1,0 +1,1 @@
+"""The command line: flags from the configuration, errors in one line, exit codes."""

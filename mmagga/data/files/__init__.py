@@ -1,0 +1,1 @@
+"""Frames on disk: decoding, the index of verified frames, and packs."""

@@ -1,0 +1,274 @@
+"""Every frame is decoded once, before the first training step; training opens only what passed.
+
+The index is one compressed file in a cache folder, never in the data set: for each frame its name,
+bytes, hash, pixels, mode, person, camera, tracklet and number. 1.2 million frames are about 30 MB.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pandas as pd
+
+from mmagga.data.files.names import join_names, positions, refuse_escapes, split_names, used_frames
+from mmagga.data.files.scanning import ROW, scan
+from mmagga.data.tracklets import Tracklets
+from mmagga.errors import DataError
+from mmagga.system.files import commit
+
+VERSION = 1
+NAMED = 5
+"""Bad frames that an error names; the whole list is in `bad.csv` beside the index."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `print` it."""
+
+    tracklets: Tracklets
+    """What is left: all of it, or all but the bad frames and the tracklets they emptied."""
+    path: Path
+    """The index."""
+    frames: int
+    """Frames looked at."""
+    bad: pd.DataFrame
+    """One row a bad frame: name, kind."""
+    dropped: tuple[int, ...]
+    """Rows of the tracklets that had no good frame."""
+    sizes: pd.Series
+    """Good frames of each "width×height"."""
+    modes: pd.Series
+    """Good frames of each mode; all but RGB are converted, see `mmagga.data.files.decoding`."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tracklets.dataset}: {self.frames:,} frames checked, {len(self.bad):,} bad"
+            f"{_counts(self.bad)}, {len(self.dropped)} tracklets left empty\n"
+            f"sizes: {_top(self.sizes)}\nmodes: {_top(self.modes)}\nindex: {self.path}"
+        )
+
+
+def cache_dir(tracklets: Tracklets) -> Path:
+    """Give the folder for what is derived from a data set: $MMAGGA_CACHE or ~/.cache/mmagga, ….
+
+    One folder for each data set, root and list of names; subsets and splits share it.
+    """
+    base = Path(os.environ.get("MMAGGA_CACHE") or Path.home() / ".cache" / "mmagga")
+    root = tracklets.root.resolve()
+    if base.resolve().is_relative_to(root):
+        raise DataError(f"the cache {base} is inside the data set {root}: set MMAGGA_CACHE")
+    key = hashlib.sha256(os.fsencode(root) + b"\0" + join_names(tracklets.names)).hexdigest()
+    return base / f"{re.sub(r'[^A-Za-z0-9._-]', '_', tracklets.dataset)}-{key[:12]}"
+
+
+def check(
+    tracklets: Tracklets,
+    folder: Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    on_bad: Literal["error", "drop"] = "error",
+) -> Report:
+    """Decode every frame in `workers` processes (default: one a core) and write the index.
+
+    Bad frames are listed in `folder`/bad.csv (default `cache_dir(tracklets)`). With "error" any of
+    them is a DataError, which counts them by kind and names the first; with "drop" they are left
+    out of their tracklets, whose persons and cameras stay as they are.
+    """
+    folder = folder or cache_dir(tracklets)
+    used = used_frames(tracklets)
+    names = tracklets.names[used]
+    refuse_escapes(names)
+    rows = scan(tracklets.root, names, decode=True, workers=workers, progress=progress)
+    _label(rows, used, tracklets)
+    bad = _bad_table(names, rows["kind"])
+    path, listing = folder / "index.npz", folder / "bad.csv"
+    _write_list(listing, bad)
+    if len(bad) and (on_bad == "error" or len(bad) == len(names)):
+        path.unlink(missing_ok=True)  # an older one would still call these frames good
+        raise DataError(_complaint(bad, len(names), tracklets, listing))
+    commit(path, lambda file: _save(file, names, rows))
+    kept, dropped = _restrict(tracklets, used, rows["kind"], listing)
+    good = pd.DataFrame({k: rows[k][rows["kind"] == b""] for k in ("width", "height", "mode")})
+    sizes = good["width"].astype(str) + "×" + good["height"].astype(str)
+    modes = good["mode"].str.decode("ascii")
+    return Report(kept, path, len(names), bad, dropped, sizes.value_counts(), modes.value_counts())
+
+
+def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
+    """Restrict `tracklets` to the frames that `check` found good; opens no frame.
+
+    Raises DataError if there is no index, if it is damaged, names paths outside the root, or does
+    not know some frame.
+    """
+    folder = folder or cache_dir(tracklets)
+    used = used_frames(tracklets)
+    rows = _rows_of(tracklets.names[used], folder / "index.npz")
+    return _restrict(tracklets, used, rows["kind"], folder / "bad.csv")[0]
+
+
+def checked(tracklets: Tracklets, *, progress: bool = True) -> Tracklets:
+    """Give what the index names; where there is none yet, check every frame first.
+
+    Raises DataError, see `check`, if a frame is bad.
+    """
+    if not (cache_dir(tracklets) / "index.npz").exists():
+        check(tracklets, progress=progress)
+    return load_index(tracklets)
+
+
+def verify(
+    tracklets: Tracklets,
+    folder: Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Compare every good frame with the hash in the index; give how many were compared.
+
+    Finds bit rot that still decodes. Raises DataError, which names what is gone or has changed.
+    """
+    folder = folder or cache_dir(tracklets)
+    names = tracklets.names[used_frames(tracklets)]
+    known = _rows_of(names, folder / "index.npz")
+    names, known = names[known["kind"] == b""], known[known["kind"] == b""]
+    rows = scan(tracklets.root, names, decode=False, workers=workers, progress=progress)
+    changed = (rows["hash"] != known["hash"]).any(axis=1) & (rows["kind"] == b"")
+    rows["kind"][changed] = b"changed"
+    bad = _bad_table(names, rows["kind"])
+    if len(bad):
+        listing = folder / "changed.csv"
+        _write_list(listing, bad)
+        raise DataError(_complaint(bad, len(names), tracklets, listing))
+    return len(names)
+
+
+def fingerprints(tracklets: Tracklets) -> dict[str, str | None]:
+    """Give two hashes: of the frames' bytes ("data", None if they were never checked), and of who
+    is in which split with which frames ("split"). Neither depends on where the data lie.
+    """
+    used = used_frames(tracklets)
+    split = hashlib.blake2b(digest_size=12)
+    columns = ["split", "pid", "camid", "first", "length"]
+    split.update(tracklets.table[columns].to_csv(index=False).encode())
+    split.update(join_names(tracklets.names[used]))
+    path = cache_dir(tracklets) / "index.npz"
+    data = None
+    if path.exists():
+        hashes = _rows_of(tracklets.names[used], path)["hash"]
+        data = hashlib.blake2b(hashes.tobytes(), digest_size=12).hexdigest()
+    return {"data": data, "split": split.hexdigest()}
+
+
+def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Give the (F,) names and the (F,) records of an index: bytes, hash, width, height, mode, …."""
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            names, rows, version = split_names(file["names"]), file["rows"], int(file["version"])
+    except FileNotFoundError as error:
+        raise DataError(f"no index at {path}: run `python -m mmagga data check`") from error
+    except Exception as error:  # on damaged files zipfile, zlib and NumPy raise nearly anything
+        raise DataError(f"the index {path} is damaged ({error}): check the data again") from error
+    if version != VERSION or rows.dtype != ROW or len(names) != len(rows):
+        raise DataError(f"the index {path} is of another version: check the data again")
+    refuse_escapes(names)
+    return names, rows
+
+
+def quality(tracklets: Tracklets, folder: Path | None = None) -> pd.DataFrame:
+    """Count the frames of each finding, size and mode in the index, with their mean file size."""
+    _, rows = read_index((folder or cache_dir(tracklets)) / "index.npz")
+    table = pd.DataFrame(
+        {
+            "found": np.where(rows["kind"] == b"", b"good", rows["kind"]).astype(str),
+            "width": rows["width"],
+            "height": rows["height"],
+            "mode": rows["mode"].astype(str),
+            "kB": rows["bytes"] / 1000,
+        }
+    )
+    groups = table.groupby(["found", "width", "height", "mode"])["kB"]
+    return groups.agg(frames="size", mean_kB="mean").reset_index().round({"mean_kB": 1})
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def _label(rows: np.ndarray, used: np.ndarray, tracklets: Tracklets) -> None:
+    number, row, position = positions(tracklets)
+    at = np.searchsorted(used, number)
+    rows["tracklet"][at], rows["frame"][at] = row, position
+    rows["pid"][at], rows["camid"][at] = tracklets.pids[row], tracklets.camids[row]
+
+
+def _rows_of(names: np.ndarray, path: Path) -> np.ndarray:
+    known, rows = read_index(path)
+    if np.array_equal(names, known):  # the usual case, and seconds faster
+        return rows
+    at = pd.Index(known).get_indexer(pd.Index(names))
+    if (at < 0).any():
+        missing = names[at < 0]
+        raise DataError(
+            f"the index {path} does not know {len(missing):,} of {len(names):,} frames, the first "
+            f"is {missing[0]}: check the data again"
+        )
+    return rows[at]
+
+
+def _restrict(
+    tracklets: Tracklets, used: np.ndarray, kinds: np.ndarray, listing: Path
+) -> tuple[Tracklets, tuple[int, ...]]:
+    """Leave out the bad ones of the frames `used`, and the tracklets that this empties."""
+    if not (kinds != b"").any():
+        return tracklets, ()
+    number, row, _ = positions(tracklets)
+    good = (kinds == b"")[np.searchsorted(used, number)]
+    lengths = np.bincount(row[good], minlength=len(tracklets))
+    dropped = tuple(np.flatnonzero(lengths == 0).tolist())
+    table = tracklets.table.assign(first=np.cumsum(lengths) - lengths, length=lengths)
+    bad = _bad_table(tracklets.names[used], kinds)
+    note = f"{len(bad):,} bad frames left out{_counts(bad)}, listed in {listing}"
+    if dropped:
+        note += f"; tracklets left empty and dropped: {len(dropped)}"
+    return replace(
+        tracklets,
+        table=table[lengths > 0].reset_index(drop=True),
+        names=tracklets.names[number[good]],
+        notes=(*tracklets.notes, note),
+    ), dropped
+
+
+def _save(file: BinaryIO, names: np.ndarray, rows: np.ndarray) -> None:
+    joined = np.frombuffer(join_names(names), np.uint8)
+    np.savez_compressed(file, version=VERSION, names=joined, rows=rows)
+
+
+def _write_list(path: Path, bad: pd.DataFrame) -> None:
+    commit(path, lambda file: bad.to_csv(file, index=False, errors="backslashreplace"))
+
+
+def _bad_table(names: np.ndarray, kinds: np.ndarray) -> pd.DataFrame:
+    bad = kinds != b""
+    return pd.DataFrame({"name": names[bad], "kind": np.char.decode(kinds[bad], "ascii")})
+
+
+def _complaint(bad: pd.DataFrame, total: int, tracklets: Tracklets, listing: Path) -> str:
+    first = ", ".join(f"{name} ({kind})" for name, kind in bad.head(NAMED).itertuples(index=False))
+    return (
+        f"{len(bad):,} of {total:,} frames of {tracklets.dataset} in {tracklets.root} are bad"
+        f"{_counts(bad)}: {first}{', …' if len(bad) > NAMED else ''}; all are listed in {listing}. "
+        "Copy them again, or leave them out: python -m mmagga data check --on-bad drop"
+    )
+
+
+def _counts(bad: pd.DataFrame) -> str:
+    return f" ({_top(bad['kind'].value_counts())})" if len(bad) else ""
+
+
+def _top(counts: pd.Series) -> str:
+    shown = ", ".join(f"{count:,} {value}" for value, count in counts.head(8).items())
+    return shown + (f", … {len(counts) - 8} more" if len(counts) > 8 else "")

@@ -1,0 +1,88 @@
+"""Looking at a million files, in worker processes: what each frame is, or what is wrong with it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from mmagga.data.files.decoding import BadFrame, open_image, read_bytes, to_pixels
+from mmagga.errors import ResourceError
+from mmagga.system.progress import progress as progress_bar
+
+CHUNK = 512
+"""Frames that a worker process is given at a time."""
+
+ROW = np.dtype(
+    [
+        ("bytes", np.int64),
+        ("hash", np.uint8, 16),  # BLAKE2b of the file
+        ("width", np.uint16),
+        ("height", np.uint16),
+        ("mode", "S6"),  # Pillow's, as stored: L, RGB, CMYK, ...
+        ("kind", "S16"),  # empty, or what is wrong
+        ("pid", np.int64),
+        ("camid", np.int64),
+        ("tracklet", np.int64),  # row of the table it was checked with
+        ("frame", np.int64),  # position in that tracklet
+    ]
+)
+"""What is known of a frame: one record of the index."""
+
+
+def scan(
+    root: Path, names: np.ndarray, *, decode: bool, workers: int | None, progress: bool
+) -> np.ndarray:
+    """Give (n,) records `ROW` of these files: bytes, hash and fault, and with `decode` pixels too.
+
+    `workers` processes, by default one a core. Raises ResourceError if one of them is killed.
+    """
+    task, look = "check" if decode else "verify", partial(_look, root, decode=decode)
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    found = [np.zeros(0, ROW)]
+    with progress_bar(enabled=progress, total=len(names), unit="frame", desc=task) as bar:
+        for rows in _spread(look, chunks, workers):
+            found.append(rows)
+            bar.update(len(rows))
+    return np.concatenate(found)
+
+
+def _spread(
+    look: Callable[[np.ndarray], np.ndarray], chunks: Sequence[np.ndarray], workers: int
+) -> Iterator[np.ndarray]:
+    if workers <= 1:
+        yield from map(look, chunks)
+        return
+    # A new interpreter for each: safe beside threads, and alike on every platform.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        with pool, closing(pool.map(look, chunks)) as results:  # type: ignore[type-var]
+            yield from results
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            f"one of {workers} processes was killed, most likely for want of memory: use fewer"
+        ) from error
+
+
+def _look(root: Path, names: np.ndarray, *, decode: bool) -> np.ndarray:
+    rows = np.zeros(len(names), ROW)
+    for row, name in zip(rows, names, strict=True):
+        path = root / name
+        try:
+            data = read_bytes(path)
+            row["bytes"] = len(data)
+            row["hash"] = np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)
+            if decode:
+                image = open_image(data, path)
+                row["mode"] = image.mode
+                row["height"], row["width"], _ = to_pixels(image, None, path).shape
+        except BadFrame as error:
+            row["kind"] = error.kind
+    return rows

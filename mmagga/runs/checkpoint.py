@@ -1,0 +1,220 @@
+"""Checkpoints: plain types and tensors, committed so that a kill at any moment leaves a good one.
+
+A checkpoint is `<step>.pt`, and `<step>.json` with the hash of its bytes. The record is written
+first, so renaming the `.pt` is the moment from which a checkpoint counts. The newest whose hash
+verifies is the one to load; the one before it is kept.
+"""
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from mmagga.errors import CheckpointError, NumericError
+from mmagga.system.files import commit, sha256, write_json
+
+KEEP = 2
+_SHOWN = 5
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def save(folder: Path, step: int, state: dict[str, Any], record: dict[str, Any]) -> Path:
+    """Write `state` as checkpoint number `step`; `record` (JSON) is stored beside it.
+
+    What was there before stays as it was until the new one is whole. Raises NumericError if a
+    tensor is not finite, ResourceError if the disk is full, CheckpointError if `state` holds more
+    than tensors and plain types.
+    """
+    sick = [name for name, tensor in _tensors(state) if not torch.isfinite(tensor).all()]
+    if sick:
+        raise NumericError(
+            f"checkpoint {step} was not saved, {_some(sick)} being not finite. Those before it are "
+            "as they were"
+        )
+    path = _pt(folder, step)
+    for number in saved_steps(folder):  # what a killed save left: a record alone
+        if not _pt(folder, number).exists():
+            _pt(folder, number).with_suffix(".json").unlink()
+
+    def write(file: BinaryIO) -> None:
+        hashed = _Hashing(file)
+        torch.save(state, hashed)  # type: ignore[arg-type]
+        file.flush()
+        _check_readable(Path(file.name))
+        found = {"step": step, "sha256": hashed.hash.hexdigest(), "bytes": file.tell()}
+        write_json(path.with_suffix(".json"), record | found)
+
+    commit(path, write, need=sum(t.numel() * t.element_size() for _, t in _tensors(state)))
+    kept = [number for number in saved_steps(folder) if number <= step][:KEEP]
+    for number in set(saved_steps(folder)) - set(kept):
+        for suffix in (".pt", ".json"):
+            _pt(folder, number).with_suffix(suffix).unlink(missing_ok=True)
+    return path
+
+
+class _Hashing:
+    """A file that hashes what passes through it: what was meant, not what a disk made of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.hash = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.hash.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _check_readable(path: Path) -> None:
+    """Read a file back without its tensors' values: it must hold plain types only."""
+    try:
+        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(f"not saved: more than tensors and plain types ({error})") from None
+
+
+def _tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
+    """List the tensors of nested containers with their dotted names."""
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    items = value.items() if isinstance(value, Mapping) else ()
+    return [pair for key, item in items for pair in _tensors(item, f"{name}.{key}".strip("."))]
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def load_latest(folder: Path, device: str | torch.device = "cpu") -> dict[str, Any] | None:
+    """Load the newest checkpoint whose hash verifies, see `load_with_record`."""
+    found = load_with_record(folder, device)
+    return None if found is None else found[0]
+
+
+def load_with_record(
+    folder: Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Load the newest checkpoint whose hash verifies, and its record; None if none was saved.
+
+    A damaged one is named in a warning and the one before it is taken. Raises CheckpointError
+    if all are damaged: a run never starts afresh by itself over a broken one. A single record
+    without its checkpoint is no damage, but a first save that was killed.
+    """
+    damaged = []
+    steps = saved_steps(folder)
+    for step in steps:
+        path = _pt(folder, step)
+        try:
+            record = _verify(path)
+            state = torch.load(path, map_location=device, weights_only=True)
+        except torch.OutOfMemoryError:
+            raise
+        except FileNotFoundError as error:
+            lost = Path(error.filename).name
+            damaged.append(f"{path} ({lost} is missing: the save was cut short, or it was lost)")
+            continue
+        except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+            damaged.append(f"{path} ({error})")
+            continue
+        if damaged:
+            warnings.warn(f"damaged checkpoint skipped: {'; '.join(damaged)}", stacklevel=3)
+        return state, record
+    if len(steps) == 1 and not _pt(folder, steps[0]).exists():
+        warnings.warn(f"the first save was cut short: {damaged[0]}", stacklevel=3)
+    elif damaged:
+        raise CheckpointError(
+            f"no readable checkpoint: {'; '.join(damaged)}. Restore one, or delete the run folder "
+            "to start afresh."
+        )
+    return None
+
+
+def latest_record(folder: Path) -> dict[str, Any] | None:
+    """Give the newest checkpoint's record, whether it is "healthy", and when it was "saved".
+
+    "saved" is in seconds since 1970. A damaged one has its "step" only.
+    """
+    for step in saved_steps(folder)[:1]:
+        path = _pt(folder, step)
+        try:
+            return _verify(path) | {"healthy": True, "saved": path.stat().st_mtime}
+        except (OSError, ValueError):
+            return {"step": step, "healthy": False}
+    return None
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """List the numbers of all checkpoints of which anything is there, newest first."""
+    names = [re.fullmatch(r"(\d{8})\.(pt|json)", path.name) for path in folder.glob("*")]
+    return sorted({int(name[1]) for name in names if name}, reverse=True)
+
+
+def _pt(folder: Path, step: int) -> Path:
+    return folder / f"{step:08d}.pt"
+
+
+def _verify(path: Path) -> dict[str, Any]:
+    """Give the record of a checkpoint; ValueError or OSError if its bytes are not those of it."""
+    beside = path.with_suffix(".json")
+    try:
+        record = json.loads(beside.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"its record {beside.name} is damaged: {error}") from None
+    if not isinstance(record, dict) or record.get("sha256") != sha256(path):
+        raise ValueError("its bytes are not those that its record was made for")
+    return record
+
+
+# --- into a network -----------------------------------------------------------------------------
+
+
+def load_into(
+    module: nn.Module, tensors: Mapping[str, Tensor], what: str, partial: bool = False
+) -> None:
+    """Copy `tensors`, a state dict, into a network of the same names and shapes.
+
+    `what` says in messages where they are from. Raises CheckpointError with a list of what is
+    missing, unexpected or of another shape; with `partial` the rest is taken, and a warning says
+    how much that is. Nothing is changed if it is refused.
+    """
+    own = module.state_dict()
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    faults = {
+        "missing": [name for name in own if name not in tensors],
+        "unexpected": [name for name in tensors if name not in own],
+        "of another shape": shapes,
+    }
+    told = "; ".join(
+        f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names
+    )
+    fitting = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    if told and not (partial and fitting):
+        raise CheckpointError(f"{what} does not fit this network of {len(own)} tensors: {told}")
+    if told:
+        warnings.warn(f"partial: {len(fitting)} of {len(own)} tensors ({told})", stacklevel=2)
+    module.load_state_dict(fitting, strict=not told)
+
+
+def _some(names: list[str]) -> str:
+    """Name the first few."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,218 @@
+"""A run folder: the one place that knows which files a run has and what is in them.
+
+config.json        what the run computes             environment.json   with which versions
+steps.jsonl        losses, one line a step           timing.jsonl       speed, never compared
+epochs.jsonl       one line an epoch, with the       metrics.json       the last evaluation
+                   metrics where it was evaluated    queries.csv        and what each query found
+matrices.jsonl     MMA, at the end of each stage     checkpoints/       see `mmagga.runs.checkpoint`
+"""
+
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from mmagga import __version__
+from mmagga.config import Config, config_hash, from_dict, science, to_dict
+from mmagga.errors import CheckpointError, MmaggaError
+from mmagga.model.build import build_model, from_scratch
+from mmagga.model.networks import ClipModel
+from mmagga.runs import checkpoint
+from mmagga.system.files import append_line, write_json, write_text
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, being written or read."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, config: Config, runs: Path = RUNS) -> "Run":
+        """Name a run by what it computes: the same configuration, the same folder."""
+        return cls(Path(runs) / f"{config.dataset}-{config.model.name}-{config_hash(config)}")
+
+    def open(self, config: Config) -> None:
+        """Make the folder, or check that it belongs to `config`; CheckpointError if it does not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "config.json"
+        if path.exists() and config_hash(self.config) != config_hash(config):
+            raise CheckpointError(
+                f"{self.folder} holds another run: {_difference(self.config, config)}. "
+                "Choose another folder, or the configuration it was made with."
+            )
+        write_json(path, to_dict(config))
+        write_json(self.folder / "environment.json", environment())
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the run."""
+        path = self.folder / "config.json"
+        try:
+            return from_dict(json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise MmaggaError(
+                f"{self.folder} is no run folder: {path.name} is missing. "
+                "`python -m mmagga status` lists the runs there are."
+            ) from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} cannot be used ({error!r}): damaged, or of another version of the kit"
+            ) from None
+
+    # --- the log --------------------------------------------------------------------------------
+
+    def append(self, name: str, record: dict[str, Any]) -> None:
+        """Add one line to `name`.jsonl, in one write."""
+        append_line(self.folder / f"{name}.jsonl", json.dumps(record))
+
+    def read(self, name: str) -> pd.DataFrame:
+        """Give `name`.jsonl ("steps", "epochs", "timing") as a table, without a torn last line."""
+        return pd.DataFrame(self._lines(name))
+
+    def tail(self, count: int) -> list[dict[str, float]]:
+        """Give what the last `count` steps logged, without where they stand."""
+        lines, where = self._lines("steps"), ("step", "epoch", "stage")
+        last = lines[max(0, len(lines) - count) :]
+        return [{k: v for k, v in line.items() if k not in where} for line in last]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`: it is about to be computed again."""
+        for name in ("steps", "epochs", "matrices", "timing"):
+            kept = [line for line in self._lines(name) if line["step"] <= step]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_text(self.folder / f"{name}.jsonl", text)
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / f"{name}.jsonl"
+        if not path.exists():
+            return []
+        *lines, _torn = path.read_bytes().split(b"\n")
+        return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines, 1)]
+
+    # --- results --------------------------------------------------------------------------------
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the result of an evaluation."""
+        write_json(self.folder / "metrics.json", metrics)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last evaluation; empty if there was none."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """What made the run stop last, by its own fault; empty if nothing did."""
+        path = self.folder / "failure.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def save_queries(self, per_query: pd.DataFrame) -> None:
+        """Write one row a query of the last evaluation: queries.csv."""
+        write_text(self.folder / "queries.csv", per_query.to_csv(index=False))
+
+    def save_failure(self, record: dict[str, Any]) -> None:
+        """Write which batch made the run stop; `mmagga replay` computes it again."""
+        write_json(self.folder / "failure.json", record)
+
+    # --- weights --------------------------------------------------------------------------------
+
+    def save_state(self, step: int, state: dict[str, Any]) -> None:
+        """Commit a checkpoint; its record has the numbers and words that `state` holds."""
+        record = {key: value for key, value in state.items() if isinstance(value, int | str)}
+        record |= {
+            "config": config_hash(self.config), "torch": torch.__version__, "mmagga": __version__
+        }  # fmt: skip
+        checkpoint.save(self.folder / "checkpoints", step, state, record)
+
+    def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any] | None:
+        """Load the newest healthy checkpoint; None if there is none."""
+        return checkpoint.load_latest(self.folder / "checkpoints", device)
+
+    def load_model(self, device: str | torch.device = "cpu", partial: bool = False) -> ClipModel:
+        """Build the network with the newest checkpoint's weights, in evaluation mode.
+
+        Raises CheckpointError if they are not all of this network; with `partial` those that fit
+        are taken, and a warning says how many.
+        """
+        return self.load_with_record(device, partial)[0]
+
+    def load_with_record(
+        self, device: str | torch.device = "cpu", partial: bool = False
+    ) -> tuple[ClipModel, dict[str, Any]]:
+        """Do the same, and give the record of the checkpoint that was loaded."""
+        found = checkpoint.load_with_record(self.folder / "checkpoints", device)
+        if found is None:
+            raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
+        state, record = found
+        model = build_model(from_scratch(self.config), state["num_ids"])
+        checkpoint.load_into(model, state["model"], f"the checkpoint of {self.folder}", partial)
+        return model.to(device).eval(), record
+
+    @property
+    def saved_step(self) -> int:
+        """The number of the newest checkpoint, healthy or not; 0 if there is none."""
+        return next(iter(checkpoint.saved_steps(self.folder / "checkpoints")), 0)
+
+    @property
+    def last_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint's record, and whether it is "healthy"; None if there is none."""
+        return checkpoint.latest_record(self.folder / "checkpoints")
+
+
+def list_runs(runs: Path = RUNS) -> list[Run]:
+    """Find the run folders below `runs`, sorted by name."""
+    return [Run(path.parent) for path in sorted(Path(runs).glob("*/config.json"))]
+
+
+def environment() -> dict[str, Any]:
+    """Say with what a run was made: versions and device."""
+    import torchvision
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def _record(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if isinstance(record, dict):
+            return record
+    except ValueError:
+        pass
+    raise CheckpointError(f"{where}: damaged, not the JSON that was logged. Restore or delete it")
+
+
+def _difference(ours: Config, theirs: Config) -> str:
+    """Name the fields in which two configurations differ, and compute something else."""
+    a, b = dict(_flat(science(ours))), dict(_flat(science(theirs)))
+    return "; ".join(
+        f"{key} is {a.get(key, 'absent')}, not {b.get(key, 'absent')}"
+        for key in a | b
+        if a.get(key) != b.get(key)
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give nested fields one by one, by their dotted names."""
+    for key, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = dict(enumerate(value))
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

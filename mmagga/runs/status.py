@@ -1,0 +1,108 @@
+"""How a run stands, on one screen of plain text, while it is written or after."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmagga.config import Config, config_hash, total_epochs
+from mmagga.errors import MmaggaError
+from mmagga.runs.lock import describe, holder
+from mmagga.runs.run import Run, list_runs
+
+_RECENT = 5
+"""Epochs over which the speed is measured."""
+
+
+def status(run: Run) -> str:
+    """Say how a run stands. Only reads; MmaggaError if the folder holds no run."""
+    config = run.config
+    steps, epochs, timing = (run.read(name) for name in ("steps", "epochs", "timing"))
+    lines = {"run": str(run.folder), "state": _state(run, config, steps)}
+    if len(steps):
+        last = steps.iloc[-1]
+        total = _total_steps(config, epochs)
+        lines["done"] = (
+            f"step {last['step']:.0f} of {total or '?'}, epoch {last['epoch']:.0f} of "
+            f"{total_epochs(config)}, stage {last['stage']:.0f} of {len(config.stages)}"
+        )
+        lines["losses"] = "  ".join(
+            f"{name} {value:.4g}"
+            for name, value in last.items()
+            if name not in ("step", "epoch", "stage", "lr")
+        )
+        lines["lr"] = f"{last['lr']:.3g}"
+        if total and len(timing):
+            lines["speed"] = _speed(timing, total - last["step"], config)
+    lines["evaluation"] = reached(run.metrics)
+    record = run.last_checkpoint or {}
+    lines["checkpoint"] = _checkpoint(record)
+    lines["config"] = config_hash(config)
+    lines["data"] = record.get("data", "not known without a checkpoint")
+    return "\n".join(f"{name:12}{text}" for name, text in lines.items())
+
+
+def overview(runs: Path) -> str:
+    """Say in one line each how the runs below a folder stand."""
+    lines = []
+    for run in list_runs(runs):
+        try:
+            state = _state(run, run.config, run.read("steps"))
+            lines.append(f"{run.folder}  {state}; {reached(run.metrics)}")
+        except MmaggaError as error:
+            lines.append(f"{run.folder}  {error}")
+    return "\n".join(lines) or f"no runs in {runs}"
+
+
+def reached(metrics: dict) -> str:
+    """Put the last evaluation into words."""
+    if not metrics:
+        return "not evaluated yet"
+    return f"mAP {metrics['mAP']:.1%}  rank-1 {metrics['rank-1']:.1%}  (epoch {metrics['epoch']})"
+
+
+def _state(run: Run, config: Config, steps: pd.DataFrame) -> str:
+    owner = holder(run.folder)
+    if owner is not None:
+        return f"running, {describe(owner)}"
+    if steps.empty:
+        return "never started"
+    step = int(steps["step"].iat[-1])
+    if run.failure.get("step", -1) >= step:
+        return f"failed: {run.failure['error']}"
+    if _total_steps(config, run.read("epochs")) == step == run.saved_step:
+        return "finished"
+    return f"stopped at step {step}; the same command goes on from its last checkpoint"
+
+
+def _total_steps(config: Config, epochs: pd.DataFrame) -> int | None:
+    """Count the steps of the whole run, from its first epoch; None while that is under way."""
+    if epochs.empty:
+        return None
+    return int(epochs["step"].iat[0] // epochs["epoch"].iat[0]) * total_epochs(config)
+
+
+def _speed(timing: pd.DataFrame, left: float, config: Config) -> str:
+    recent = timing.tail(_RECENT)
+    rate = recent["frames"].sum() / recent["seconds"].sum()
+    seconds = left * config.ids_per_batch * config.clips_per_id * config.frames / rate
+    return f"{rate:.0f} frames/s" + (f"; about {_duration(seconds)} to go" if left else "")
+
+
+def _checkpoint(record: dict[str, Any]) -> str:
+    if not record:
+        return "none yet"
+    if not record["healthy"]:
+        return f"step {record['step']}, DAMAGED: the one before it is used"
+    age = max(0.0, time.time() - record["saved"])  # the clock may have been set back
+    return f"step {record['step']}, {_duration(age)} old, healthy"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

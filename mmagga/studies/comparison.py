@@ -1,0 +1,143 @@
+"""What the finished runs of an ablation say: one row a run, one a query, one a row of the grid."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmagga.config import config_hash
+from mmagga.errors import MmaggaError
+from mmagga.retrieval import PairedDifference, bootstrap, paired_difference
+from mmagga.studies.ablations import Cell, cost
+from mmagga.system.files import write_text
+
+MEASURES = ("mAP", "rank-1", "rank-5", "rank-20", "mINP")
+
+
+def results(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Give one row for each finished and evaluated run; measures and interval are fractions.
+
+    A rank past the end of the gallery is NaN.
+    `parameters` and `gflops` are those of `cost`, `date` is the day of the evaluation in UTC.
+    """
+    rows = []
+    for cell in cells:
+        if not cell.evaluated:
+            continue
+        config, metrics = cell.config, cell.run.metrics
+        interval = bootstrap(pd.read_csv(cell.queries))
+        parameters, gflops = cost(config)
+        rows.append(
+            {"label": cell.label, "seed": config.seed, "split": config.split,
+             "dataset": config.dataset, "run": cell.run.folder.name, "config": config_hash(config),
+             "date": _date(cell), "epochs": metrics["epoch"], "queries": metrics["valid_queries"],
+             "identities": metrics["identities"], "gallery": metrics["gallery"]}
+            | {name: float("nan" if metrics[name] is None else metrics[name]) for name in MEASURES}
+            | {"mAP_low": interval.low, "mAP_high": interval.high,
+               "parameters": parameters, "gflops": gflops}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _date(cell: Cell) -> str:
+    written = (cell.run.folder / "metrics.json").stat().st_mtime
+    return datetime.datetime.fromtimestamp(written, datetime.UTC).date().isoformat()
+
+
+def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Give the average precision of every query, in rows (split, query, pid).
+
+    Columns are (label, seed). This is what rows of a grid are compared by.
+    """
+    columns: dict[tuple[str, int], list[pd.Series]] = {}
+    for cell in cells:
+        if cell.evaluated:
+            table = pd.read_csv(cell.queries).assign(split=cell.config.split)
+            column = table.set_index(["split", "query", "pid"])["average_precision"]
+            columns.setdefault((cell.label, cell.config.seed), []).append(column)
+    joined = {key: pd.concat(parts) for key, parts in columns.items()}
+    return pd.DataFrame(joined).rename_axis(columns=["label", "seed"])
+
+
+def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
+    """Compare the rows of a grid: one line a label, NaN where no run is finished.
+
+    Mean and sd of each measure over the n runs. low, high: 95 % interval of the mean mAP over
+    persons. difference, difference_low, difference_high, p: against the first label that has runs,
+    query by query, average precision being the mean over the seeds that both have. None of these
+    knows how seeds vary: that is the sd. tie: whether the best row is not clearly better, its
+    interval of the difference holding 0.
+    """
+    labels, there = list(labels), set(results["label"])
+    first = next((label for label in labels if label in there), None)
+    best = max(there, key=lambda label: results.loc[results["label"] == label, "mAP"].mean())
+    lines = {}
+    for label in labels:
+        lines[label] = _line(results[results["label"] == label])
+        if label in there:
+            interval = bootstrap(_mean_over_seeds(precisions[label]))
+            gain = _paired(precisions, label, first) if label != first else None
+            lead = _paired(precisions, best, label) if label != best else None
+            lines[label] |= {"low": interval.low, "high": interval.high}
+            lines[label] |= dict(zip(DIFFERENCE, gain, strict=True)) if gain else {}
+            lines[label]["tie"] = label == best or (lead is not None and lead.low <= 0)
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("label")
+
+
+DIFFERENCE = ("difference", "difference_low", "difference_high", "p")
+
+
+def _line(runs: pd.DataFrame) -> dict[str, Any]:
+    """Average the runs of one label; what is not known yet is NaN."""
+    line: dict[str, Any] = {"n": len(runs)}
+    for name in MEASURES:
+        line |= {name: runs[name].mean(), f"{name} sd": runs[name].std()}
+    line |= dict.fromkeys(("low", "high", *DIFFERENCE), np.nan) | {"tie": False}
+    for name in ("parameters", "gflops"):
+        line[name] = runs[name].iloc[0] if len(runs) else np.nan
+    return line
+
+
+def _mean_over_seeds(columns: pd.DataFrame) -> pd.DataFrame:
+    means = columns.mean(axis=1).rename("average_precision").reset_index()
+    return means.assign(query=np.arange(len(means)))  # unique over the splits, too
+
+
+def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None:
+    """Compare a with b over the seeds of both."""
+    seeds = precisions[a].columns.intersection(precisions[b].columns)
+    if seeds.empty:
+        return None
+    both = precisions[[a, b]].dropna(how="all")
+    return paired_difference(*(_mean_over_seeds(both[label][seeds]) for label in (a, b)))
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def write(folder: Path, name: str, cells: Sequence[Cell]) -> Path:
+    """Commit `results` and `precisions` as NAME.csv and NAME-queries.csv; give the first's path.
+
+    Raises MmaggaError if no run is finished, and then leaves the files alone.
+    """
+    table = results(cells)
+    if table.empty:
+        raise MmaggaError(f"no run of {name} is finished: there is nothing to write")
+    path = Path(folder) / f"{name}.csv"
+    write_text(path, table.round(6).to_csv(index=False))
+    write_text(_queries_path(path), precisions(cells).round(4).to_csv())
+    return path
+
+
+def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read back what `write` wrote, from the path it gave."""
+    queries = pd.read_csv(_queries_path(Path(path)), header=[0, 1], index_col=[0, 1, 2])
+    seeds = queries.columns.levels[1].astype(int)
+    return pd.read_csv(path), queries.set_axis(queries.columns.set_levels(seeds, level=1), axis=1)
+
+
+def _queries_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-queries.csv")

@@ -1,0 +1,286 @@
+"""The protocol ledger: one network, every convention that papers use, one table.
+
+The dense clips are embedded once and serve all rules that use them; the two rules that choose
+frames add one clip a tracklet each.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from mmagga.config import Config, total_epochs
+from mmagga.data.tracklets import Tracklets
+from mmagga.randomness import generator
+from mmagga.retrieval import (
+    PROTOCOLS,
+    NoMatch,
+    Protocol,
+    Scores,
+    bootstrap,
+    evaluate,
+    paired_difference,
+    rerank,
+)
+from mmagga.retrieval.evaluation import embed_here
+from mmagga.runs.run import Run
+from mmagga.system.device import resolve_device
+
+RANKS = (1, 5, 20)
+SPLITS = 10
+"""Of iLIDS-VID and PRID2011; other sets have one."""
+
+
+class Convention(NamedTuple):
+    """A way to evaluate, in words."""
+
+    changes: str
+    used_by: str
+
+
+STANDARD = "paper"
+CONVENTIONS = {
+    STANDARD: Convention(
+        "all dense clips, their plain mean, length 1, AP at the hits, the set's own gallery",
+        "the authors' code; MARS's own gallery holds the queries",
+    ),
+    "queries not searched": Convention(
+        "the gallery is without the queries; whoever has no match left is dropped",
+        "three published systems above 96 % rank-1 on MARS, where 140 of 1,980 queries drop out",
+    ),
+    "queries searched too": Convention(
+        "the gallery holds the queries as well, as MARS's does",
+        "nobody on this set; it shows what MARS's rule would do",
+    ),
+    "trapezoid AP": Convention(
+        "the area below the precision by the trapezoid rule, instead of the precision at the hits",
+        "the MATLAB evaluation that came with Market-1501 and MARS",
+    ),
+    "clips of length 1": Convention(
+        "each clip's embedding gets length 1 before the mean", "a variant; papers rarely say which"
+    ),
+    "clips by real frames": Convention(
+        "clips count by their real frames: a last clip of one frame no longer counts as a full one",
+        "ours",
+    ),
+    "no last norm": Convention(
+        "the mean keeps its length: Euclidean distances no longer rank as cosines",
+        "code that leaves the last normalisation out",
+    ),
+    "first clip only": Convention(
+        "only the first T frames", "quick checks; a lower bound of dense"
+    ),
+    "T frames evenly": Convention(
+        "one clip of T frames, the middles of T equal parts of the tracklet",
+        "systems that test on a fixed number of frames",
+    ),
+    "T random frames": Convention(
+        "one clip of T frames drawn without replacement, in time order, with the run's seed",
+        "systems that test as they train; the number hangs on the seed",
+    ),
+    "re-ranking": Convention(
+        "k-reciprocal re-ranking with k1 20, k2 6, λ 0.3 (Zhong et al. 2017)",
+        "papers that show a second, re-ranked row: not to be compared with rows that have none",
+    ),
+    "best on test": Convention(
+        "the epoch with the best rank-1 on the test set, instead of the last one",
+        "the authors' code keeps this epoch; a test set cannot judge what it has chosen",
+    ),
+    "all splits": Convention(
+        "mean over the splits",
+        "the paper: its 87.7 on iLIDS-VID is no multiple of 1/150, so no single split",
+    ),
+    "split 0": Convention("the first split alone", "code that runs only its default split"),
+}
+"""What each convention changes, and who uses it."""
+_RULES = {
+    "clips of length 1": "dense_of_unit_clips",
+    "clips by real frames": "dense_by_frames",
+    "no last norm": "dense_unnormalised",
+    "first clip only": "first_clip",
+}
+_SAMPLES: dict[str, Literal["evenly", "random"]] = {
+    "T frames evenly": "evenly",
+    "T random frames": "random",
+}
+
+
+def ledger(
+    model: nn.Module, tracklets: Tracklets, config: Config, bar: bool = True
+) -> pd.DataFrame:
+    """Evaluate one network under every convention; one row each, the paper's first.
+
+    Columns: convention, mAP, mAP_low and mAP_high (95 %, `bootstrap`), rank-1, rank-5, rank-20,
+    mINP, valid_queries, dropped_queries, gallery, difference, difference_low and difference_high
+    (of the AP to the paper's row on the queries that both have), is_paper, changes, used_by.
+    Measures are fractions, NaN for a rank that the gallery does not reach.
+    """
+    rows: list[dict[str, Any]] = []
+    paper: Scores | None = None
+    for name, scores in _evaluations(model, tracklets, config, bar):
+        if scores is None:
+            dropped = len(tracklets.split("query"))
+            rows.append({"convention": name, "valid_queries": 0, "dropped_queries": dropped})
+            continue
+        paper = paper or scores
+        row = _row(name, scores)
+        if scores is not paper:
+            compared = paired_difference(scores.per_query, paper.per_query)
+            row |= dict(zip(_DIFFERENCE, compared[:3], strict=True))
+        rows.append(row)
+    return _table(rows)
+
+
+def _evaluations(
+    model: nn.Module, tracklets: Tracklets, config: Config, bar: bool
+) -> Iterator[tuple[str, Scores | None]]:
+    """Give one `Scores` after the other, so that embeddings are freed when they have served.
+
+    None is for a convention under which no query has a match.
+    """
+    standard = Protocol.for_tracklets(tracklets)
+    device = resolve_device(config.device)
+    sides = [tracklets.split(name) for name in ("query", "gallery")]
+    rules = ("dense", *_RULES.values())
+    query, gallery = (embed_here(model, side, config, rules, bar) for side in sides)
+    dense = query.pop("dense"), gallery.pop("dense")
+    scores = evaluate(*dense, standard, device=device)
+    yield STANDARD, scores
+    yield "trapezoid AP", _by_trapezoid(scores)
+    if standard.queries_in_gallery:
+        other, name = PROTOCOLS["mars_without_queries"], "queries not searched"
+    else:
+        other, name = PROTOCOLS["mars"], "queries searched too"
+    found = None
+    with suppress(NoMatch):
+        found = evaluate(*dense, other, device=device)
+    yield name, found
+    yield "re-ranking", rerank(*dense, standard, device=device)
+    for name, rule in _RULES.items():
+        yield name, evaluate(query.pop(rule), gallery.pop(rule), standard, device=device)
+    for name, how in _SAMPLES.items():
+        few = [sampled(side, config.frames, how, config.seed) for side in sides]
+        pair = [embed_here(model, side, config, ("dense",), bar)["dense"] for side in few]
+        yield name, evaluate(pair[0], pair[1], standard, device=device)
+
+
+def _by_trapezoid(scores: Scores) -> Scores:
+    """Let the trapezoid's area be the average precision."""
+    area = scores.per_query["trapezoid_precision"]
+    per_query = scores.per_query.assign(average_precision=area)
+    return replace(scores, mAP=float(area.mean()), per_query=per_query)
+
+
+def sampled(
+    tracklets: Tracklets, frames: int, how: Literal["evenly", "random"], seed: int = 0
+) -> Tracklets:
+    """Keep at most `frames` frames of each tracklet, in time order: a new, shorter data set.
+
+    "evenly" takes the middles of equal parts, "random" draws without replacement: a tracklet's
+    draw follows from the seed and its row.
+    """
+    kept = []
+    for row, (first, length) in enumerate(tracklets.table[["first", "length"]].to_numpy()):
+        if length <= frames:
+            positions = np.arange(length)
+        elif how == "evenly":
+            positions = (2 * np.arange(frames) + 1) * length // (2 * frames)
+        else:
+            draw = generator(seed, "test frames", row)
+            positions = np.sort(draw.choice(length, frames, replace=False))
+        kept.append(first + positions)
+    lengths = np.array([len(positions) for positions in kept])
+    table = tracklets.table.assign(first=np.cumsum(lengths) - lengths, length=lengths)
+    return replace(tracklets, table=table, names=tracklets.names[np.concatenate(kept)])
+
+
+def with_its_run(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Add to the ledger of a run's network what only logged evaluations tell.
+
+    The epoch with the best rank-1 on the test set, where the log has several evaluations; and,
+    where finished runs beside it differ from it in their split alone, the mean over the splits and
+    the first split. These rows have no interval, since they come from means; that over splits has
+    the standard deviations in columns mAP_sd, rank-1_sd, … .
+    """
+    rows = [*_best_epoch(run), *_splits(run)]
+    return pd.concat([table, _table(rows)], ignore_index=True) if rows else table
+
+
+def _best_epoch(run: Run) -> list[dict[str, Any]]:
+    epochs = run.read("epochs")
+    metrics = epochs["metrics"].dropna().tolist() if "metrics" in epochs else []
+    if len(metrics) < 2:
+        return []
+    best = max(metrics, key=lambda one: one["rank-1"])
+    difference = best["mAP"] - metrics[-1]["mAP"]
+    return [{"convention": "best on test", "difference": difference} | _logged(best)]
+
+
+def _splits(run: Run) -> list[dict[str, Any]]:
+    found = {}
+    for split in range(SPLITS):
+        metrics = Run.of(replace(run.config, split=split), run.folder.parent).metrics
+        if metrics.get("epoch") == total_epochs(run.config):
+            found[split] = _logged(metrics)
+    if len(found) < 2:
+        return []
+    each = pd.DataFrame(found.values()).astype(float)
+    deviations = each[_MEASURES].std().add_suffix("_sd").to_dict()
+    changes = f"mean over {len(found)} splits; mAP ± {100 * deviations['mAP_sd']:.1f}"
+    rows = [{"convention": "all splits", "changes": changes} | each.mean().to_dict() | deviations]
+    return [*rows, {"convention": "split 0"} | found[0]] if 0 in found else rows
+
+
+def _logged(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: metrics.get(name) for name in [*_MEASURES, *_COUNTS]}
+
+
+def show(table: pd.DataFrame) -> str:
+    """Lay a ledger out for a terminal: in percent, the paper's row with a star."""
+    lines = pd.DataFrame({"convention": table["convention"]})
+    lines["convention"] += table["is_paper"].map({True: " *", False: ""})
+    for name in _MEASURES:
+        lines[name] = [_percent(value) for value in table[name]]
+    ends = zip(table["mAP_low"], table["mAP_high"], strict=True)
+    lines["95 % of mAP"] = [
+        "–" if pd.isna(low) else f"{_percent(low)} to {_percent(high)}" for low, high in ends
+    ]
+    lines["difference"] = [_percent(value, "+") for value in table["difference"]]
+    return lines.join(table[_COUNTS].astype("Int64")).to_string(index=False)
+
+
+def _percent(value: float | None, sign: str = "") -> str:
+    return "–" if pd.isna(value) else f"{100 * value:{sign}.1f}"
+
+
+_MEASURES = ["mAP", *(f"rank-{k}" for k in RANKS), "mINP"]
+_COUNTS = ["valid_queries", "dropped_queries", "gallery"]
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
+_COLUMNS = [*_MEASURES, "mAP_low", "mAP_high", *_COUNTS, *_DIFFERENCE]
+
+
+def _row(name: str, scores: Scores) -> dict[str, Any]:
+    interval = bootstrap(scores.per_query)
+    return (
+        {"convention": name, "mAP": scores.mAP, "mINP": scores.mINP}
+        | {f"rank-{k}": scores.rank(k) for k in RANKS}
+        | {"mAP_low": interval.low, "mAP_high": interval.high}
+        | {name: scores.summary()[name] for name in _COUNTS}
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Put rows into the ledger's columns, with the words for each."""
+    table = pd.DataFrame(rows)
+    extra = [name for name in table if name.endswith("_sd")]
+    table = table.reindex(columns=["convention", *_COLUMNS, *extra])
+    words = [CONVENTIONS[name] for name in table["convention"]]
+    return table.assign(
+        is_paper=table["convention"] == STANDARD,
+        changes=[row.get("changes", word.changes) for row, word in zip(rows, words, strict=True)],
+        used_by=[word.used_by for word in words],
+    )

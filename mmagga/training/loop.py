@@ -1,0 +1,298 @@
+"""The three-stage training loop: one readable function over one state.
+
+Every random draw is a function of (seed, epoch, step), so a run that was killed goes on from its
+last checkpoint to the same bytes as one that was not.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmagga.config import Config, check, learning_rates, science, stage_of, total_epochs
+from mmagga.data import load_tracklets
+from mmagga.data.augment import Draws, apply, draw
+from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
+from mmagga.data.files.index import checked, fingerprints
+from mmagga.data.tracklets import Tracklets
+from mmagga.errors import CheckpointError, NumericError, ResourceError, Stopped
+from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
+from mmagga.model.build import from_scratch
+from mmagga.model.fast import forward, prepare
+from mmagga.randomness import seed_torch
+from mmagga.retrieval import Scores
+from mmagga.retrieval.evaluation import score
+from mmagga.runs.lock import RunLock
+from mmagga.runs.run import Run
+from mmagga.system.device import autocast, resolve_device, settings
+from mmagga.system.distributed import (
+    World,
+    any_of,
+    from_first,
+    gather,
+    processes,
+    share_statistics,
+    sum_gradients,
+    synchronise_batchnorm,
+)
+from mmagga.system.interrupt import StopRequest
+from mmagga.training.recorder import Recorder
+from mmagga.training.state import TrainState, initial_state, make_optimizer
+
+# --- one step -----------------------------------------------------------------------------------
+
+
+def compute_losses(
+    state: TrainState, clips: Tensor, labels: Tensor, config: Config
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run this process's clips through the network; give the whole batch's loss and its parts.
+
+    `clips` (B / processes, T, 3, H, W), `labels` (B,).
+    """
+    with autocast(config.hardware, clips.device):
+        output = forward(state.model, clips, config.hardware.chunk)
+    feature = gather(output.feature)  # (B, D)
+    loss = config.loss
+    parts = {
+        "cross_entropy": torch.stack(
+            [
+                smoothed_cross_entropy(gather(logits), labels, loss.smoothing)
+                for logits in output.logits
+            ]
+        ).sum(),
+        "center": state.centers(feature, labels),
+    }
+    if loss.triplet != "none":
+        parts["triplet"] = weighted_regularized_triplet(feature, labels, loss.triplet)
+    weights = {"center": loss.center}
+    total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+    quantiles = distance_quantiles(feature.detach())
+    names = ("distance_5", "distance_50", "distance_95")
+    return total, parts | {"loss": total} | dict(zip(names, quantiles, strict=True))
+
+
+def train_step(
+    state: TrainState, clips: Tensor, labels: Tensor, config: Config, here: World | None = None
+) -> dict[str, float]:
+    """Do one optimiser step on normalised clips (B / processes, T, 3, H, W); give the losses.
+
+    `labels` (B,) are those of the whole batch. Raises NumericError, before any weight is changed,
+    if the loss or the gradient is not finite.
+    """
+    processes = here.size if here else 1
+    state.model.train()
+    total, values = compute_losses(state, clips, labels, config)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.center_optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    learning = [p for group in state.optimizer.param_groups for p in group["params"]]
+    sum_gradients(learning)
+    values["gradient"] = torch.nn.utils.get_total_norm(
+        [p.grad for p in learning if p.grad is not None]
+    )
+    # One transfer for all numbers: each would make the device wait.
+    numbers = torch.stack([value.detach() for value in values.values()]).tolist()
+    log = dict(zip(values, numbers, strict=True))
+    if not math.isfinite(log["loss"] + log["gradient"]):
+        raise NumericError(
+            f"the loss is {log['loss']} and the gradient's norm {log['gradient']} at step "
+            f"{state.step}: {log}. The last checkpoint is healthy; try a smaller learning rate, "
+            "or loss.triplet=stable"
+        )
+    if config.loss.center:
+        # The weight of the centre loss must not slow the centres themselves (authors' code).
+        # Every process has their whole gradient: the mean keeps them alike to the last bit.
+        sum_gradients([state.centers.centers])
+        state.centers.centers.grad.div_(config.loss.center * processes)
+        state.center_optimizer.step()
+    state.optimizer.step()
+    state.step += 1
+    return log
+
+
+# --- the loop -----------------------------------------------------------------------------------
+
+
+def train(
+    config: Config,
+    folder: Path | None = None,
+    *,
+    tracklets: Tracklets | None = None,
+    bar: bool = True,
+    watch: Callable[[Run], object] | None = None,
+    steal: bool = False,
+) -> Run:
+    """Train to the end, from the start or from where the run folder stands.
+
+    The folder is by default named after the configuration; a finished run is left as it is.
+    Under torchrun the processes share each batch. `watch(run)` is called every few seconds;
+    `steal` takes the folder over from another machine, see `RunLock`.
+    Raises SettingError, DataError, CheckpointError, ResourceError or NumericError, and Stopped when
+    a signal asks for it; after each of them the same call goes on from the last checkpoint.
+    """
+    run = Run(Path(folder)) if folder else Run.of(config)
+    check(config)
+    device = resolve_device(config.device)
+    with (
+        processes() as here,
+        RunLock(run.folder, steal) if here.first else nullcontext(),
+        settings(config.hardware, device),
+    ):
+        recorder = Recorder(run, config, here, bar, watch)
+        _train(run, config, tracklets, here, device, recorder)
+    return run
+
+
+def _train(
+    run: Run,
+    config: Config,
+    tracklets: Tracklets | None,
+    here: World,
+    device: torch.device,
+    recorder: Recorder,
+) -> None:
+    if here.first:
+        run.open(config)
+        tracklets = tracklets or load_checked(config, recorder.bar)
+    from_first(None)  # the others come when the folder and the index of the frames are there
+    tracklets = tracklets or load_checked(config, False)
+    people = tracklets.split("train")
+    _, num_ids = training_labels(people)
+    steps, rates, end = (
+        steps_per_epoch(people, config),
+        learning_rates(config),
+        total_epochs(config),
+    )
+    facts = {"num_ids": num_ids, "processes": here.size, "config": science(config)}
+    facts |= fingerprints(tracklets)
+    state = resume(run, config, facts, steps, device, here)
+    share = here.share(config.ids_per_batch * config.clips_per_id)
+    start = divmod(state.step, steps)
+    batches = train_loader(people, config, start=start, stop_epoch=end, share=share)
+    with recorder.begin(state.step, steps, tracklets), StopRequest() as stop, reading(batches):
+        for batch in batches:
+            stage, within = stage_of(config, batch.epoch)
+            if (within, batch.step) == (0, 0):
+                state.optimizer = make_optimizer(state.model, config.stages[stage], config)
+            for group in state.optimizer.param_groups:
+                group["lr"] = rates[batch.epoch]
+            seed_torch(config.seed, "dropout", state.step, here.rank)
+            clips, labels = augmented(batch, config, device, share), batch.labels.to(device)
+            try:
+                log = train_step(state, clips, labels, config, here)
+            except NumericError as error:
+                recorder.failure(state.step, batch, people, error)
+                raise
+            except torch.OutOfMemoryError:
+                raise ResourceError(_too_large(state, clips, labels, config)) from None
+            recorder.step(state.step, batch.epoch, {"lr": rates[batch.epoch]} | log)
+
+            end_of_epoch = batch.step == steps - 1
+            end_of_stage = end_of_epoch and within + 1 == config.stages[stage].epochs
+            if end_of_stage:
+                recorder.matrices(state.model)
+            if end_of_epoch:
+                recorder.epoch(_scores(state, config, tracklets, batch.epoch + 1, recorder.bar))
+            stopping = any_of(stop.requested)
+            if end_of_stage or stopping or recorder.overdue:
+                recorder.save(state, facts)
+            if stopping and state.step < end * steps:
+                raise Stopped(f"stopped at step {state.step} of {end * steps}; run again to go on")
+
+
+def load_checked(config: Config, bar: bool = True) -> Tracklets:
+    """Read the data set of `config` and check its frames, where that was not done before."""
+    return checked(load_tracklets(config.dataset, config.root, config.split), progress=bar)
+
+
+def resume(
+    run: Run, config: Config, facts: dict[str, Any], steps: int, device: torch.device, here: World
+) -> TrainState:
+    """Give the state of the newest checkpoint, or the initial one, and rewind the log to it."""
+    saved = run.load_state(device)
+    start = config if saved is None else from_scratch(config)
+    state = initial_state(start, facts["num_ids"], device)
+    if saved is not None:
+        lacking = [name for name in ("data", "split", "processes") if name not in saved]
+        if lacking:
+            raise CheckpointError(
+                f"the checkpoint of {run.folder} lacks {', '.join(lacking)}: an older version "
+                "wrote it. It can be evaluated, not trained on: take another folder, or delete it"
+            )
+        for name, what in (("num_ids", "identities"), ("data", "frames"), ("split", "split")):
+            if saved[name] != facts[name]:
+                raise CheckpointError(
+                    f"{run.folder} was trained on other {what} ({saved[name]}) than the data set "
+                    f"now has ({facts[name]}): choose another folder, or restore the data"
+                )
+        if here.first and saved["processes"] != here.size:
+            print(
+                f"The checkpoint was written by {saved['processes']} processes, now there are "
+                f"{here.size}: batches are the same, rounding and local BatchNorm are not."
+            )
+        # The optimiser is the one of the last step that was done.
+        stage, _ = stage_of(config, (saved["step"] - 1) // steps)
+        state.optimizer = make_optimizer(state.model, config.stages[stage], config)
+        state.load_state_dict(saved)
+    if here.first:
+        run.rewind(state.step)
+    prepare(state.model, config.hardware)
+    if config.hardware.sync_batchnorm:
+        synchronise_batchnorm(state.model)
+    return state
+
+
+def augmented(
+    batch: Batch, config: Config, device: torch.device, share: slice | None = None
+) -> Tensor:
+    """Move a batch's clips to the device and augment them there: (B, T, 3, H, W) float32.
+
+    `share` says which clips of the whole batch these are: the draws are the whole batch's.
+    """
+    t, _, h, w = batch.clips.shape[1:]
+    size = len(batch.labels), t, (h, w)
+    draws = draw(config.augment, *size, config.seed, batch.epoch, batch.step)
+    if share is not None:
+        draws = Draws(*(values[share.start * t : share.stop * t] for values in draws))
+    return apply(batch.clips.to(device, non_blocking=True), draws, config.augment.pad)
+
+
+def _scores(
+    state: TrainState, config: Config, tracklets: Tracklets, epoch: int, bar: bool
+) -> Scores | None:
+    """Evaluate where it is due."""
+    last = epoch == total_epochs(config)
+    if not last and not (config.eval_every and epoch % config.eval_every == 0):
+        return None
+    share_statistics(state.model)
+    return score(state.model, tracklets, config, bar)
+
+
+def _too_large(state: TrainState, clips: Tensor, labels: Tensor, config: Config) -> str:
+    """Say what to do when a step does not fit in the device's memory: by trying, where alone."""
+    advice = "set hardware.recompute, or hardware.chunk to fewer clips"
+    if len(clips) == len(labels):
+        chunk = len(clips) // 2
+        while chunk > 1 and not _fits(state, clips, labels, config, chunk):
+            chunk //= 2
+        advice = f"hardware.chunk={chunk} fits" if chunk > 1 else "not even two clips fit"
+    return (
+        f"out of memory on {clips.device} at step {state.step}, with {len(clips)} clips of "
+        f"{tuple(clips.shape[1:])} in a forward pass: {advice}. The batch is not made smaller "
+        "by itself, since the triplets and BatchNorm depend on it."
+    )
+
+
+def _fits(state: TrainState, clips: Tensor, labels: Tensor, config: Config, chunk: int) -> bool:
+    hardware = replace(config.hardware, chunk=chunk)
+    try:
+        total, _ = compute_losses(state, clips, labels, replace(config, hardware=hardware))
+        total.backward()
+    except torch.OutOfMemoryError:
+        return False
+    return True

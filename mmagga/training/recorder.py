@@ -1,0 +1,186 @@
+"""What a run says and writes while it trains: log, progress, live view, checkpoints.
+
+Only the first of several processes records; in the others every call does nothing.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmagga.config import Config, stage_of, total_epochs
+from mmagga.data.clips import Batch
+from mmagga.data.tracklets import Tracklets
+from mmagga.errors import MmaggaError
+from mmagga.model.networks import ClipModel
+from mmagga.retrieval import Protocol, Scores
+from mmagga.runs.run import Run
+from mmagga.system.device import precision, resolve_device
+from mmagga.system.distributed import World
+from mmagga.system.progress import progress
+from mmagga.training.state import TrainState
+
+_SETTLED = 10
+"""Steps after which the speed is worth a forecast."""
+_WATCH_EVERY = 3.0
+"""Seconds between two calls of `watch`."""
+
+
+class Recorder:
+    """The run folder's pen, and the voice on the screen."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        here: World,
+        bar: bool = True,
+        watch: Callable[[Run], object] | None = None,
+    ) -> None:
+        self.run, self.config, self.here = run, config, here
+        self.bar = bar and here.first
+        self.watch = watch
+
+    @contextmanager
+    def begin(self, step: int, steps: int, tracklets: Tracklets) -> Iterator[None]:
+        """Say what is about to happen, and show it while it does."""
+        config = self.config
+        self.where = {"step": step}
+        self.steps, self.total = steps, total_epochs(config) * steps
+        self.frames = config.ids_per_batch * config.clips_per_id * config.frames
+        # The steps of an epoch that was under way, so that its means are over all of it.
+        self.logs = self.run.tail(step % steps) if self.here.first else []
+        self.done = self.done_in_epoch = 0
+        self.begun = self.saved_at = self.epoch_at = self.watched_at = time.monotonic()
+        self.board = _board(self.run, step) if config.tensorboard and self.here.first else None
+        if self.bar and step < self.total:
+            print(introduction(self.run, config, tracklets, self.here, step, self.total))
+        total, initial = self.total * self.frames, step * self.frames
+        line = progress(desc="train", enabled=self.bar, unit="frame", total=total, initial=initial)
+        with line as self.line:
+            yield
+        if self.board:
+            self.board.close()
+
+    def step(self, step: int, epoch: int, log: dict[str, float]) -> None:
+        """Log one step."""
+        if not self.here.first:
+            return
+        stage, _ = stage_of(self.config, epoch)
+        self.where = {"step": step, "epoch": epoch + 1, "stage": stage + 1}
+        self.logs.append(log)
+        self.run.append("steps", self.where | log)
+        self.stepped_at = time.monotonic()
+        self.done += 1
+        self.done_in_epoch += 1
+        self.line.update(self.frames)
+        self.line.set_postfix(stage=stage + 1, epoch=epoch + 1, loss=f"{log['loss']:.2f}")
+        if self.bar and self.done == _SETTLED and step < self.total:
+            rate = self.done / (self.stepped_at - self.begun)
+            left = _duration((self.total - step) / rate)
+            self.line.write(f"{rate * self.frames:.0f} frames/s: about {left} to go, and tests")
+        if self.board:
+            for name, value in log.items():
+                self.board.add_scalar(f"train/{name}", value, step)
+        self._look(_WATCH_EVERY)
+
+    def epoch(self, scores: Scores | None) -> None:
+        """Log the epoch's speed and mean losses, and its evaluation if there was one."""
+        if not self.here.first:
+            return
+        seconds = self.stepped_at - self.epoch_at  # without the evaluation
+        speed = {"frames": self.done_in_epoch * self.frames, "seconds": round(seconds, 3)}
+        if torch.cuda.is_available():
+            speed["peak_bytes"] = torch.cuda.max_memory_allocated()
+        self.run.append("timing", self.where | speed)
+        record: dict[str, Any] = self.where | {
+            name: float(np.mean([log[name] for log in self.logs])) for name in self.logs[0]
+        }
+        if scores is not None:
+            record["metrics"] = metrics = scores.summary()
+            self.run.save_queries(scores.per_query)
+            self.run.save_metrics(self.where | metrics)
+            if self.board:
+                for name in ("mAP", "rank-1", "mINP"):
+                    self.board.add_scalar(f"test/{name}", metrics[name], self.where["step"])
+        self.run.append("epochs", record)
+        self.logs, self.done_in_epoch, self.epoch_at = [], 0, time.monotonic()
+        self._look(0)
+
+    def matrices(self, model: ClipModel) -> None:
+        """Record the MMA matrices at the end of a stage."""
+        if self.here.first and model.mma_parameters():
+            found = {name: mma.matrix.tolist() for name, mma in model.head.mma.items()}  # type: ignore[operator]
+            self.run.append("matrices", self.where | {"matrices": found})
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the last checkpoint is too old."""
+        return time.monotonic() - self.saved_at > self.config.checkpoint_every
+
+    def save(self, state: TrainState, facts: dict[str, Any]) -> None:
+        """Commit a checkpoint, with `facts` of what it belongs to."""
+        if self.here.first:
+            self.run.save_state(state.step, state.state_dict() | facts | self.where)
+            self.saved_at = time.monotonic()
+
+    def failure(self, step: int, batch: Batch, people: Tracklets, error: Exception) -> None:
+        """Store which frames of which tracklets made `error`."""
+        if not self.here.first:
+            return
+        rows = batch.rows.tolist()
+        clips = [
+            {"person": int(people.pids[row]), "camera": int(people.camids[row]), "tracklet": row}
+            for row in rows
+        ]
+        for clip, row, frames in zip(clips, rows, batch.frames.tolist()):
+            clip["frames"] = [people.frames(row)[f].name for f in frames]
+        self.run.save_failure({"step": step, "error": str(error), "clips": clips})
+
+    def _look(self, after: float) -> None:
+        if self.watch and time.monotonic() - self.watched_at >= after:
+            self.watch(self.run)
+            self.watched_at = time.monotonic()
+
+
+def introduction(
+    run: Run, config: Config, tracklets: Tracklets, here: World, step: int, total: int
+) -> str:
+    """Say in four lines what a run will do, with what, and where."""
+    device = resolve_device(config.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    people, tests = tracklets.split("train"), len(tracklets) - len(tracklets.split("train"))
+    protocol = Protocol.for_tracklets(tracklets) if tests else None
+    stages = " + ".join(str(stage.epochs) for stage in config.stages)
+    return "\n".join(
+        [
+            f"{'go on' if step else 'train'}: {config.model.name}, {config.model.backbone}, "
+            f"{config.frames} frames of {config.height}x{config.width}, seed {config.seed}",
+            f"data:  {config.dataset}, {len(np.unique(people.pids))} persons in {len(people)} "
+            f"training tracklets; tested under protocol {protocol.name if protocol else '-'} on "
+            f"{tests} others",
+            f"steps: {step} of {total}, {stages} epochs; on {here.size} x {name}, "
+            f"{precision(config.hardware, device)}"
+            f"{', deterministic' if device.type == 'cpu' or config.hardware.deterministic else ''}",
+            f"run:   {run.folder}",
+        ]
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _board(run: Run, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MmaggaError(
+            "tensorboard=True, but TensorBoard is not installed: pip install 'tensorboard>=2.21'"
+        ) from None
+    return SummaryWriter(run.folder / "tensorboard", purge_step=step)

@@ -1,0 +1,79 @@
+"""Everything that a training step changes, and what of it learns in which stage."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmagga.config import Config, StageConfig
+from mmagga.errors import MmaggaError
+from mmagga.losses import CenterLoss
+from mmagga.model.build import build_model
+from mmagga.model.networks import ClipModel
+from mmagga.randomness import seed_torch
+
+_PARTS = ("model", "centers", "optimizer", "center_optimizer")
+
+
+@dataclass
+class TrainState:
+    """Everything that a step changes; what a checkpoint holds.
+
+    The learning rate is a function of the epoch, see `mmagga.config`, and bf16 needs no loss
+    scale: neither a scheduler nor a scaler has anything to remember.
+    """
+
+    model: ClipModel
+    centers: CenterLoss
+    optimizer: torch.optim.Optimizer
+    center_optimizer: torch.optim.Optimizer
+    step: int = 0
+    """Steps done since the start of the run."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give plain types and tensors only."""
+        return {name: getattr(self, name).state_dict() for name in _PARTS} | {"step": self.step}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take the values of `state_dict`, strictly."""
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(saved[name])
+        self.step = saved["step"]
+
+
+def initial_state(config: Config, num_ids: int, device: torch.device) -> TrainState:
+    """Build network, centres and the first stage's optimiser from the seed."""
+    seed_torch(config.seed, "weights")
+    model = build_model(config, num_ids)
+    centers = CenterLoss(num_ids, model.head.bnneck.num_features)
+    model = model.to(device)
+    centers = centers.to(device)
+    optimizer = make_optimizer(model, config.stages[0], config)
+    center_optimizer = torch.optim.SGD(centers.parameters(), lr=config.loss.center_lr)
+    return TrainState(model, centers, optimizer, center_optimizer)
+
+
+def set_trainable(model: ClipModel, what: str) -> list[nn.Parameter]:
+    """Freeze everything but `what` ("all", "mma" or "all_but_mma"); give what learns.
+
+    Says the state of every parameter, so the order of calls does not matter (in the authors'
+    code one order leaves nothing trainable).
+    """
+    mma = {id(p) for p in model.mma_parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(what == "all" or (id(parameter) in mma) == (what == "mma"))
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def make_optimizer(model: ClipModel, stage: StageConfig, config: Config) -> torch.optim.Optimizer:
+    """Freeze for `stage` and give its fresh Adam: one fused kernel on a GPU."""
+    learning = set_trainable(model, stage.trainable)
+    if not learning:
+        raise MmaggaError(
+            f"a stage trains {stage.trainable!r}, but {config.model.name} with mma="
+            f"{config.model.mma!r} has no such parameters: leave that stage out"
+        )
+    return torch.optim.Adam(
+        learning, lr=stage.lr, weight_decay=config.weight_decay, fused=learning[0].is_cuda or None
+    )

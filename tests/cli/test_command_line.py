@@ -1,0 +1,248 @@
+"""What a shell sees: help with examples, errors in one line, exit codes, completion."""
+
+import functools
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from typing import get_args, get_type_hints
+
+import pytest
+import tyro
+
+from mmagga import errors
+from mmagga.__main__ import VERBS, main, render
+from mmagga.cli import shell
+from mmagga.cli.flags import parse
+from mmagga.data.synthetic.layouts import LAYOUTS
+from mmagga.data.synthetic.plan import PRESETS
+
+
+def example(verb):
+    """Give the words of the example in a verb's docstring, after `python -m mmagga`."""
+    (line,) = re.findall(r"^ +Example: python -m mmagga (.+)$", VERBS[verb].__doc__, re.MULTILINE)
+    return shlex.split(line)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_an_example_that_is_valid(verb, capsys):
+    assert main([*verb.split(), "--help"]) == 0
+    assert f"python -m mmagga {verb}" in capsys.readouterr().out
+    words = example(verb)
+    assert words[: len(verb.split())] == verb.split()
+    called = []
+
+    @functools.wraps(VERBS[verb])
+    def stub(*args, **options):
+        called.append(True)
+
+    if verb == "train":
+        stub(parse(words[1:]))
+    else:
+        tyro.cli(stub, args=words[len(verb.split()) :])
+    assert called
+
+
+def test_choices_are_all_there_are():
+    """They are said twice, so that help need not import what renders."""
+    hints = get_type_hints(render)
+    assert get_args(hints["preset"]) == tuple(PRESETS)
+    assert get_args(hints["layout"]) == tuple(LAYOUTS)
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["data"], ["data", "--help"]])
+def test_help_lists_verbs_and_exit_codes(words, capsys):
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    listed = [verb for verb in VERBS if not words or "data" not in words or "data " in verb]
+    assert all(f"\n  {verb} " in out for verb in listed)
+    everyone = [value for value in vars(errors).values() if isinstance(value, type)]
+    codes = {0, 1, shell.INTERRUPTED, *(error.code for error in everyone)}
+    assert {int(code) for code in re.findall(r"[:;]\s+(\d+) ", out)} == codes
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["trian"], "train"),
+        (["data", "pakc"], "data pack"),
+        (["evalute", "--run", "x"], "evaluate"),
+    ],
+)
+def test_an_unknown_verb_is_told_the_nearest(words, nearest, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"the nearest is {nearest!r}" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["evaluate", "--runs", "x"], "--run PATH"),
+        (["train", "demo", "--sed", "1"], "--seed INT"),
+        (["train", "dmeo"], "demo, paper"),
+        (["render", "--root", "x", "--preset", "huge"], "medium"),
+    ],
+)
+def test_a_wrong_option_is_told_the_right_one(words, meant, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert meant in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (errors.MmaggaError("a"), 2, "a"),
+        (errors.SettingError("a"), 2, "a"),
+        (errors.DataError("a"), 3, "a"),
+        (errors.CheckpointError("a"), 4, "a"),
+        (errors.ResourceError("a"), 5, "a"),
+        (errors.NumericError("a"), 6, "a"),
+        (errors.Stopped("a"), 75, "a"),
+        (MemoryError("1 TB"), 5, "out of memory. 1 TB"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "Permission denied: /x"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_a_user_can_mend_is_one_line_and_an_exit_code(error, code, said, capsys):
+    def fails() -> None:
+        raise error
+
+    assert shell.answer({"fails": fails}, ["fails"]) == code
+    assert capsys.readouterr().err == f"mmagga fails: {said}\n"
+
+
+def test_a_fault_of_the_kit_keeps_its_traceback():
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        shell.answer({"fails": fails}, ["fails"])
+
+
+@pytest.fixture
+def _python_sees_ctrl_c():
+    """Also where the tests run in the background of a shell, which makes its jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_python_sees_ctrl_c")
+def test_ctrl_c_is_one_line(capsys):
+    def waits() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    assert shell.answer({"waits": waits}, ["waits"]) == 130
+    assert capsys.readouterr().err == "mmagga waits: interrupted\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["data", "check", "--help"]])
+def test_a_reader_that_goes_is_no_error(words):
+    """As in `mmagga --help | head -1`."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "mmagga", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    assert child.wait() == shell.NO_READER
+    child.stderr.close()
+
+
+def test_a_name_that_cannot_be_shown_is_shown_escaped(tmp_path):
+    """A folder in another encoding, and a terminal that knows only ASCII."""
+    run = tmp_path / "caf\udce9-×"
+    run.mkdir()
+    (run / "config.json").write_text("{")
+    words = [sys.executable, "-m", "mmagga", "status", "--runs", str(tmp_path)]
+    environment = {"PYTHONIOENCODING": "ascii:strict"}
+    child = subprocess.run(words, capture_output=True, env=environment, check=True)
+    assert rb"caf\udce9-\xd7" in child.stdout
+
+
+def test_errors_of_the_data_verbs(tmp_path, capsys):
+    assert main(["data", "summary", "--dataset", "mars", "--root", str(tmp_path)]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("mmagga data summary: ")
+    assert error.count("\n") == 1
+    assert main(["data", "check", "--dataset", "marss", "--root", str(tmp_path)]) == 2
+    assert "no data set is named 'marss'; there are synthetic, mars" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--device cuda:99", "there is no cuda:99 here"),
+        ("--device gpu", "use cpu, cuda or auto"),
+        ("--frames 0", "frames: at least 1, not 0"),
+        ("--ids-per-batch -1", "ids_per_batch: at least 1, not -1"),
+        ("--stages", "stages: at least 1, not 0"),
+        ("--stages 3:0.1:all 0:0.1:mma", "the epochs of a stage: at least 1, not 0"),
+        ("--root nowhere", "nowhere is no folder"),
+    ],
+)
+def test_training_that_cannot_be(option, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "demo", *option.split()]) in (2, 3)
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_tables_want_a_clone(tmp_path, monkeypatch, capsys):
+    """The numbers of the paper are no part of the installed package."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["tables"]) == 3
+    assert "give --results of a clone of the repository" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "attention", "ledger", "replay", "status"])
+def test_a_run_that_is_not_there(verb, tmp_path, capsys):
+    assert main([verb, *([] if verb == "status" else ["--run"]), str(tmp_path)]) == 2
+    assert "is no run folder: config.json is missing" in capsys.readouterr().err
+
+
+# --- completion ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory):
+    path = tmp_path_factory.mktemp("completion") / "mmagga.bash"
+    assert main(["--tyro-write-completion", "bash", str(path)]) == 0
+    return path
+
+
+def test_completion_is_printed(completion, capsys):
+    assert main(["--tyro-print-completion", "bash"]) == 0
+    assert capsys.readouterr().out.strip() == completion.read_text().strip()
+    assert main(["--tyro-print-completion", "zsh"]) == 0
+    assert "#compdef mmagga" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash to complete words")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("", {verb.split()[0] for verb in VERBS}),
+        ("data ", {"summary", "check", "pack", "crop"}),
+        ("data check --o", {"--on-bad"}),
+        ("train ", {"demo", "paper"}),
+        ("train demo --model.backbone ", {"resnet18", "resnet34", "resnet50", "resnet101"}),
+    ],
+)
+def test_bash_completes(completion, typed, completed):
+    program = """source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _tyro_mmagga
+                 printf '%s\\n' "${COMPREPLY[@]}" """
+    words = ["mmagga", *typed.split(" ")]
+    child = subprocess.run(
+        ["bash", "-c", program, "-", completion, *words], capture_output=True, text=True, check=True
+    )
+    assert set(child.stdout.split()) - {"-h", "--help"} == completed

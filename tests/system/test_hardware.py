@@ -1,0 +1,154 @@
+"""Every option of the hardware gives the same loss, within what it is known to round."""
+
+import dataclasses
+from unittest.mock import Mock
+
+import pytest
+import torch
+
+from mmagga.config import DEMO, HardwareConfig
+from mmagga.errors import MmaggaError
+from mmagga.model.fast import prepare
+from mmagga.system.device import resolve_device
+from mmagga.training import train_step
+from mmagga.training.loop import compute_losses
+from mmagga.training.state import initial_state, make_optimizer
+
+CPU = torch.device("cpu")
+LABELS = torch.tensor([0, 0, 1, 1])
+
+
+def small(name="mmagga", **hardware):
+    model = dataclasses.replace(DEMO.model, name=name, width=32)
+    return dataclasses.replace(
+        DEMO, frames=2, model=model, hardware=HardwareConfig(**hardware), device="cpu"
+    )
+
+
+def clips(seed=0):
+    return torch.randn(4, 2, 3, 128, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(config, steps=2):
+    """Losses of some steps from the same start, and the model after them."""
+    state = initial_state(config, 3, CPU)
+    prepare(state.model, config.hardware)
+    logs = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        logs.append(train_step(state, clips(step), LABELS, config))
+    return logs, state.model
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return stepped(small())
+
+
+def assert_close(logs, others, tolerance):
+    for log, other in zip(logs, others, strict=True):
+        for name, value in log.items():
+            assert value == pytest.approx(other[name], rel=tolerance), name
+
+
+def assert_same_weights(model, other, tolerance):
+    for (name, ours), theirs in zip(model.state_dict().items(), other.state_dict().values()):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance, msg=name)
+
+
+def test_recomputing_changes_nothing(plain):
+    """Not one bit: BatchNorm's statistics are not counted twice either."""
+    logs, model = stepped(small(recompute=True))
+    assert logs == plain[0]
+    assert_same_weights(model, plain[1], 0)
+
+
+def test_recomputing_draws_the_same_dropout():
+    logs, _ = stepped(small("baseline"))
+    assert stepped(small("baseline", recompute=True))[0] == logs
+
+
+def test_chunks_with_batch_statistics_frozen_give_the_whole_batch_its_loss():
+    """With BatchNorm's own statistics a clip does not see the others: any chunk is the same."""
+    losses = []
+    for chunk in (0, 1, 3):
+        config = small(chunk=chunk)
+        state = initial_state(config, 3, CPU)
+        state.model.eval()
+        total, _ = compute_losses(state, clips(), LABELS, config)
+        total.backward()
+        gradient = state.model.backbone.conv1.weight.grad
+        losses.append((total.item(), gradient.norm().item()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # distances cancel digits
+    assert losses[2] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_chunks_keep_the_triplets_of_the_whole_batch(plain):
+    """In chunks of two clips a BatchNorm sees two, and the loss still sees all four."""
+    (log,), model = stepped(small(chunk=2), steps=1)
+    assert log["loss"] == pytest.approx(plain[0][0]["loss"], rel=0.1)
+    assert log["loss"] != plain[0][0]["loss"]
+    assert model.backbone.bn1.num_batches_tracked == 2
+
+
+def test_bf16_is_close(plain):
+    logs, model = stepped(small(precision="bf16"), steps=1)
+    assert_close(logs, plain[0][:1], 0.05)
+    assert logs != plain[0][:1]
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_compiling_is_close(plain, monkeypatch):
+    compiling = Mock(side_effect=torch.compile)
+    monkeypatch.setattr(torch, "compile", compiling)
+    logs, model = stepped(small(compile=True), steps=1)
+    assert_close(logs, plain[0][:1], 1e-3)
+    assert model.state_dict().keys() == plain[1].state_dict().keys()
+    compiling.assert_called_once()
+
+
+def test_what_does_not_go_together_is_refused():
+    config = small(compile=True, recompute=True)
+    state = initial_state(config, 3, CPU)
+    with pytest.raises(MmaggaError, match="compile"):
+        prepare(state.model, config.hardware)
+
+
+def kept_bytes(config, stage):
+    """Bytes that the forward pass keeps for the backward pass."""
+    state = initial_state(config, 3, CPU)
+    make_optimizer(state.model, config.stages[stage], config)
+    weights = {p.data_ptr() for p in state.model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    state.model.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        compute_losses(state, clips(), LABELS, config)
+    return sum(kept.values())
+
+
+def test_stage_2_keeps_no_activations_of_the_frozen_network():
+    first, second = kept_bytes(small(), 0), kept_bytes(small(), 1)
+    print(f"kept for the backward pass: stage 1 {first / 1e6:.1f} MB, stage 2 {second / 1e6:.1f}")
+    assert second < 0.05 * first
+
+
+def test_the_device_is_what_there_is():
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_two_deterministic_runs_on_a_gpu_are_the_same():
+    logs = []
+    for _ in range(2):
+        config = dataclasses.replace(small(deterministic=True), device="cuda")
+        state = initial_state(config, 3, torch.device("cuda"))
+        logs.append(train_step(state, clips().cuda(), LABELS.cuda(), config))
+    assert logs[0] == logs[1]
