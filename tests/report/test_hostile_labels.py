@@ -22,7 +22,7 @@ import torch
 from pages import Page, assert_safe, coarse_pictures  # noqa: F401
 from PIL import Image
 from planted import write_people
-from test_ablations import planted
+from studies.test_ablations import planted
 
 import mmagga
 from mmagga import figures
