@@ -7,6 +7,8 @@ cores. The command line, its `--help` and a run's `config.json` all come from th
 import dataclasses
 import hashlib
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -242,20 +244,51 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """Rebuild a `Config` from `to_dict`'s output; raises TypeError for a field it does not know."""
-    values = dict(values)
-    values["root"] = Path(values["root"])
-    values["packed"] = Path(values["packed"]) if values["packed"] else None
-    values["model"] = ModelConfig(
-        **values["model"] | {"granularities": tuple(values["model"]["granularities"])}
-    )
-    values["augment"] = AugmentConfig(**values["augment"])
-    values["loss"] = LossConfig(**values["loss"])
-    values["hardware"] = HardwareConfig(**values.get("hardware", {}))  # older runs lack it
-    values["stages"] = tuple(StageConfig(**stage) for stage in values["stages"])
-    values["milestones"] = tuple(values["milestones"])
-    return Config(**values)
+    """Rebuild a `Config` from the output of `to_dict`.
 
+    A field that is missing takes its default, so configurations of older versions can be read. One
+    that is not known (of a newer version, or deleted since) is passed over with a warning.
+
+    Raises:
+        SettingError: a value has another type than its field.
+    """
+    return _read(Config, values, "")
+
+
+def _read(kind: type, values: Any, path: str) -> Any:
+    if not isinstance(values, dict):
+        raise SettingError(
+            f"{path or 'the configuration'}: expected named fields, found {values!r}"
+        )
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := sorted(values.keys() - known):
+        where = f" of {path}" if path else ""
+        warnings.warn(f"unknown settings{where} are ignored: {', '.join(unknown)}", stacklevel=3)
+    read = {name: _value(name, values[name], path) for name in known & values.keys()}
+    try:
+        return kind(**read)
+    except TypeError as error:
+        raise SettingError(f"{path or 'the configuration'}: {error}") from None
+
+
+def _value(name: str, value: Any, path: str) -> Any:
+    """Turn the plain value of a field back into what the dataclasses hold."""
+    path = f"{path}.{name}" if path else name
+    if name in _SECTIONS:
+        return _read(_SECTIONS[name], value, path)
+    if name == "stages":
+        return tuple(_read(StageConfig, stage, path) for stage in value)
+    if name in ("root", "packed"):
+        return None if value is None else Path(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+_SECTIONS = {
+    "model": ModelConfig,
+    "augment": AugmentConfig,
+    "loss": LossConfig,
+    "hardware": HardwareConfig,
+}
 
 # Fields that change speed, or where things lie, but not what is computed.
 _NOT_SCIENCE = (
@@ -265,19 +298,36 @@ _NOT_SCIENCE = (
 
 
 def science(config: Config) -> dict[str, Any]:
-    """Give what can change the result, as plain types.
+    """Return what can change the result and differs from the default, as plain types.
 
-    Of the hardware's options those are in it that change more than the order of rounding, and only
-    where they are not the default.
+    Of the hardware's options those count that change more than the order of rounding.
     """
-    kept = {k: v for k, v in to_dict(config).items() if k not in _NOT_SCIENCE}
-    for name in ("precision", "chunk", "sync_batchnorm"):
-        if (value := getattr(config.hardware, name)) != getattr(HardwareConfig(), name):
-            kept[name] = value
-    return kept
+    plain, default = to_dict(config), to_dict(Config())
+    kept = _differences(plain, default, skip=_NOT_SCIENCE)
+    hardware = _differences(plain["hardware"], default["hardware"])
+    return kept | {
+        name: value
+        for name, value in hardware.items()
+        if name in ("precision", "chunk", "sync_batchnorm")
+    }
+
+
+def _differences(
+    plain: dict[str, Any], default: dict[str, Any], skip: Sequence[str] = ()
+) -> dict[str, Any]:
+    changed = {}
+    for name, value in plain.items():
+        if name in skip or value == default[name]:
+            continue
+        nested = isinstance(value, dict)
+        changed[name] = _differences(value, default[name]) if nested else value
+    return changed
 
 
 def config_hash(config: Config) -> str:
-    """Twelve hex digits of everything that can change the result; the run's identity."""
+    """Return twelve hex digits of what `science` returns; the run's identity.
+
+    Defaults are left out, so that a new field does not rename the runs made before it.
+    """
     text = json.dumps(science(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mmagga.config import DEMO, PAPER, config_hash, from_dict, preset, to_dict
+from mmagga.config import DEMO, PAPER, Config, config_hash, from_dict, preset, to_dict
+from mmagga.errors import SettingError
 
 
 @pytest.mark.parametrize("config", [PAPER, DEMO, preset("prid2011", Path("there"))])
@@ -32,6 +33,34 @@ def test_the_paper_starts_from_imagenet_and_the_demo_from_nothing():
     assert DEMO.model.weights is None
 
 
-def test_an_unknown_field_is_refused():
-    with pytest.raises(TypeError, match="no_such"):
-        from_dict(to_dict(DEMO) | {"no_such": 1})
+def test_a_field_of_another_version_is_passed_over_with_a_warning():
+    newer = to_dict(DEMO) | {"no_such": 1}
+    newer["model"] = newer["model"] | {"later": 2}
+    with pytest.warns(UserWarning, match="ignored") as said:
+        assert from_dict(newer) == DEMO
+    assert [w for w in said if "no_such" in str(w.message)]
+    assert [w for w in said if "of model are ignored: later" in str(w.message)]
+
+
+def test_a_missing_field_takes_its_default():
+    older = to_dict(DEMO)
+    del older["eval_every"], older["hardware"], older["model"]["temperature"]
+    found = from_dict(older)
+    assert found.eval_every == PAPER.eval_every
+    assert found.model == DEMO.model
+
+
+def test_a_section_of_another_type_is_a_setting_error():
+    with pytest.raises(SettingError, match="model: expected named fields"):
+        from_dict(to_dict(DEMO) | {"model": "resnet50"})
+
+
+def test_a_new_option_renames_no_run(monkeypatch):
+    """The hash is of the differences from the defaults."""
+    before = config_hash(DEMO)
+    with_more = to_dict(DEMO) | {"later": 1}
+    defaults = to_dict(Config()) | {"later": 1}
+    monkeypatch.setattr("mmagga.config.to_dict", lambda c: with_more if c is DEMO else defaults)
+    assert config_hash(DEMO) == before
+    with_more["later"] = 2
+    assert config_hash(DEMO) != before

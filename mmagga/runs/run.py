@@ -199,10 +199,11 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
 
 def _difference(ours: Config, theirs: Config) -> str:
     """Name the fields in which two configurations differ, and compute something else."""
-    a, b = dict(_flat(science(ours))), dict(_flat(science(theirs)))
+    changed = dict(_flat(science(ours))) | dict(_flat(science(theirs)))
+    a, b = (dict(_flat(values | values["hardware"])) for values in map(to_dict, (ours, theirs)))
     return "; ".join(
         f"{key} is {a.get(key, 'absent')}, not {b.get(key, 'absent')}"
-        for key in a | b
+        for key in changed
         if a.get(key) != b.get(key)
     )
 

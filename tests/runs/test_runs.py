@@ -68,7 +68,7 @@ def test_what_does_not_change_the_result_may_change(run):
     assert run.config.workers == 7
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"root": "a"}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"model": 1}', '{"root": 1}'])
 def test_a_damaged_configuration_is_named(run, damage):
     (run.folder / "config.json").write_text(damage)
     with pytest.raises(CheckpointError, match=r"config\.json cannot be used .*damaged"):
