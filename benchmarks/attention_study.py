@@ -58,8 +58,8 @@ class Arm(NamedTuple):
 
 def examine(run: Run, arm: Arm, args: argparse.Namespace) -> Battery:
     """Run the battery on one run's network."""
-    dataset = arm.dataset or run.config.dataset
-    config = dataclasses.replace(run.config, dataset=dataset, root=arm.root)
+    dataset = arm.dataset or run.load_config().dataset
+    config = dataclasses.replace(run.load_config(), dataset=dataset, root=arm.root)
     model = run.load_model(resolve_device(args.device))
     return battery(
         model,
@@ -145,7 +145,7 @@ def main() -> None:
             start = time.monotonic()
             run = Run(folder)
             one = examine(run, arm, args)
-            key = {"arm": arm.name, "run": folder.name, "seed": run.config.seed}
+            key = {"arm": arm.name, "run": folder.name, "seed": run.load_config().seed}
             tables = {
                 "runs": one.table,
                 "verdicts": verdicts(one.table),

@@ -82,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
-    config = Run(options.run).config
+    config = Run(options.run).load_config()
     tracklets = load_tracklets(config.dataset, options.root or config.root, config.split)
     browser = AttentionBrowser(options.run, tracklets)
     print(f"opened in {time.process_time() - start:.1f} s of CPU time")

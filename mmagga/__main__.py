@@ -53,7 +53,7 @@ def train(args: list[str]) -> None:
     config, runs, steal = parse(args, inspect.getdoc(train))
     run = loop.train(config, Run.of(config, runs).folder, steal=steal)
     if os.environ.get("RANK", "0") == "0":  # torchrun's other processes say nothing
-        print(f"run: {run.folder}\n{reached(run.metrics)}")
+        print(f"run: {run.folder}\n{reached(run.load_metrics())}")
 
 
 def evaluate(
@@ -115,7 +115,7 @@ def ledger(
     config = _config(run, dataset, root, device)
     tracklets = _load(config.dataset, config.root, config.split)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
-    if config.dataset == Run(run).config.dataset:
+    if config.dataset == Run(run).load_config().dataset:
         table = with_its_run(table, Run(run))
     out = out or _in_folder(run, "ledger", config, ".csv")
     write_text(out, table.to_csv(index=False))
@@ -396,7 +396,7 @@ def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> A
     """Give a run's configuration, to be used on data that may lie elsewhere or be others."""
     from mmagga.runs.run import Run
 
-    config = Run(run).config
+    config = Run(run).load_config()
     if dataset not in (None, config.dataset) and root is None:
         raise MmaggaError(f"--dataset {dataset} is not what {run} was trained on: give --root too")
     return dataclasses.replace(
@@ -408,7 +408,7 @@ def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
     """Name a result in the run folder, after the data set if it is not the run's own."""
     from mmagga.runs.run import Run
 
-    other = f"-{config.dataset}" if config.dataset != Run(run).config.dataset else ""
+    other = f"-{config.dataset}" if config.dataset != Run(run).load_config().dataset else ""
     return run / f"{stem}{other}{suffix}"
 
 

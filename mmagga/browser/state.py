@@ -105,7 +105,7 @@ class BrowserState:
     """
 
     def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test") -> None:
-        self.run, self.config, self.split = run, run.config, split
+        self.run, self.config, self.split = run, run.load_config(), split
         self.device = resolve_device(self.config.device)
         self.model, record = run.load_with_record(self.device)
         require_attention(self.model)

@@ -62,7 +62,7 @@ class Tested(NamedTuple):
 
 def logged(run: Run) -> Tested | None:
     """Give the run's last own test, from metrics.json and queries.csv; None without both."""
-    path, metrics = run.folder / "queries.csv", run.metrics
+    path, metrics = run.folder / "queries.csv", run.load_metrics()
     if not (metrics and path.exists()):
         return None
     source = f"the test at step {metrics['step']}, epoch {metrics['epoch']}, from the run's log"
@@ -144,11 +144,11 @@ class Opened:
 
     def tested(self) -> Tested:
         """Give the test, with what the run's log says of the same checkpoint."""
-        metrics, scores, step = self.run.metrics, self.scores, self.record["step"]
-        newest = "" if step == self.run.saved_step else ", a newer one being damaged"
+        metrics, scores, step = self.run.load_metrics(), self.scores, self.record["step"]
+        newest = "" if step == self.run.saved_step() else ", a newer one being damaged"
         source = f"the checkpoint of step {step}{newest}, tested for this page"
         tested = Tested(scores.per_query, scores.protocol.name, scores.gallery_size, source)
-        if self.config.dataset != self.run.config.dataset or metrics.get("step") != step:
+        if self.config.dataset != self.run.load_config().dataset or metrics.get("step") != step:
             return tested
         if tested.has(metrics["mAP"]):
             return tested._replace(source=f"{source}, with the result that training logged")

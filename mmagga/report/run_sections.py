@@ -34,7 +34,7 @@ _BATTERY = {
 
 def configuration(run: Run) -> Section:
     """List all fields, and mark those in which the run differs from the nearest preset."""
-    config = run.config
+    config = run.load_config()
     preset = command(config)[1]
     ours, theirs = (dict(_fields(to_dict(c))) for c in (config, PRESETS[preset][1]))
     changed = [name for name in ours if ours[name] != theirs[name]]
@@ -130,7 +130,7 @@ def matrices(run: Run) -> Section:
 
 def measured(run: Run, config: Config, tested: Tested | None) -> Section:
     """Show what longer measurements on these data left in the run folder: ledger and battery."""
-    own = config.dataset == run.config.dataset
+    own = config.dataset == run.load_config().dataset
     options = ["--run", str(run.folder)]
     options += [] if own else ["--dataset", config.dataset, "--root", str(config.root)]
     suffix, how = "" if own else f"-{config.dataset}", shlex.join(options)
@@ -168,14 +168,14 @@ def provenance(
     run: Run, config: Config, tracklets: Tracklets | None, opened: Opened | None
 ) -> Section:
     """Say with what, on what and how the run was made, so that it can be made again."""
-    record, now = run.last_checkpoint or {}, environment()
+    record, now = run.last_checkpoint() or {}, environment()
     if opened and opened.record["step"] != record["step"]:  # the newest one is damaged
         record = opened.record
-    words = command(run.config, run.folder.parent)
+    words = command(run.load_config(), run.folder.parent)
     facts = {
         "run": run.folder.resolve().name,
-        "configuration's hash": config_hash(run.config),
-        "seed": str(run.config.seed),
+        "configuration's hash": config_hash(run.load_config()),
+        "seed": str(run.load_config().seed),
         "command": shlex.join(["python", "-m", "mmagga", *words]),
         "checkpoint": _checkpoint(record),
         "checkpoint's sha256": record.get("sha256", NONE),
@@ -184,7 +184,7 @@ def provenance(
     }
     if tracklets is not None:
         here = fingerprints(tracklets)
-        own = config.dataset == run.config.dataset
+        own = config.dataset == run.load_config().dataset
         for name, what in (("data", "frames"), ("split", "split")):
             differs = own and name in record and record[name] != here[name]
             warning = ": OTHERS than it was trained on" if differs else ""

@@ -23,7 +23,7 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     tracklets go through the newest checkpoint once, unless the run folder has their embeddings;
     without it the page has what the run's log says. Raises MmaggaError if there is no run at all.
     """
-    own = config.dataset == run.config.dataset
+    own = config.dataset == run.load_config().dataset
     missing: list[str] = []
     tracklets = _attempt(lambda: load_checked(config), missing, f"the data set {config.dataset}")
     opened, tested = None, logged(run) if own else None

@@ -43,17 +43,16 @@ class Run:
         """Make the folder, or check that it belongs to `config`; CheckpointError if it does not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "config.json"
-        if path.exists() and config_hash(self.config) != config_hash(config):
+        if path.exists() and config_hash(self.load_config()) != config_hash(config):
             raise CheckpointError(
-                f"{self.folder} holds another run: {_difference(self.config, config)}. "
+                f"{self.folder} holds another run: {_difference(self.load_config(), config)}. "
                 "Choose another folder, or the configuration it was made with."
             )
         write_json(path, to_dict(config))
         write_json(self.folder / "environment.json", environment())
 
-    @property
-    def config(self) -> Config:
-        """The configuration of the run."""
+    def load_config(self) -> Config:
+        """Read config.json; MmaggaError if the folder holds no run."""
         path = self.folder / "config.json"
         try:
             return from_dict(json.loads(path.read_text()))
@@ -103,15 +102,13 @@ class Run:
         """Write the result of an evaluation."""
         write_json(self.folder / "metrics.json", metrics)
 
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The last evaluation; empty if there was none."""
+    def load_metrics(self) -> dict[str, Any]:
+        """Read the last evaluation; empty if there was none."""
         path = self.folder / "metrics.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    @property
-    def failure(self) -> dict[str, Any]:
-        """What made the run stop last, by its own fault; empty if nothing did."""
+    def load_failure(self) -> dict[str, Any]:
+        """Read which batch made the run stop; empty if none did."""
         path = self.folder / "failure.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -128,9 +125,8 @@ class Run:
     def save_state(self, step: int, state: dict[str, Any]) -> None:
         """Commit a checkpoint; its record has the numbers and words that `state` holds."""
         record = {key: value for key, value in state.items() if isinstance(value, int | str)}
-        record |= {
-            "config": config_hash(self.config), "torch": torch.__version__, "mmagga": __version__
-        }  # fmt: skip
+        record |= {"config": config_hash(self.load_config())}
+        record |= {"torch": torch.__version__, "mmagga": __version__}
         checkpoint.save(self.folder / "checkpoints", step, state, record)
 
     def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any] | None:
@@ -153,18 +149,19 @@ class Run:
         if found is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
         state, record = found
-        model = build_model(from_scratch(self.config), state["num_ids"])
+        model = build_model(from_scratch(self.load_config()), state["num_ids"])
         checkpoint.load_into(model, state["model"], f"the checkpoint of {self.folder}", partial)
         return model.to(device).eval(), record
 
-    @property
     def saved_step(self) -> int:
-        """The number of the newest checkpoint, healthy or not; 0 if there is none."""
+        """Return the number of the newest checkpoint, healthy or not; 0 if there is none."""
         return next(iter(checkpoint.saved_steps(self.folder / "checkpoints")), 0)
 
-    @property
     def last_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint's record, and whether it is "healthy"; None if there is none."""
+        """Read the newest checkpoint's record and hash the file: "healthy" says whether they agree.
+
+        None if there is none. Reads the whole checkpoint.
+        """
         return checkpoint.latest_record(self.folder / "checkpoints")
 
 

@@ -17,7 +17,7 @@ _RECENT = 5
 
 def status(run: Run) -> str:
     """Say how a run stands. Only reads; MmaggaError if the folder holds no run."""
-    config = run.config
+    config = run.load_config()
     steps, epochs, timing = (run.read(name) for name in ("steps", "epochs", "timing"))
     lines = {"run": str(run.folder), "state": _state(run, config, steps)}
     if len(steps):
@@ -35,8 +35,8 @@ def status(run: Run) -> str:
         lines["lr"] = f"{last['lr']:.3g}"
         if total and len(timing):
             lines["speed"] = _speed(timing, total - last["step"], config)
-    lines["evaluation"] = reached(run.metrics)
-    record = run.last_checkpoint or {}
+    lines["evaluation"] = reached(run.load_metrics())
+    record = run.last_checkpoint() or {}
     lines["checkpoint"] = _checkpoint(record)
     lines["config"] = config_hash(config)
     lines["data"] = record.get("data", "not known without a checkpoint")
@@ -48,8 +48,8 @@ def overview(runs: Path) -> str:
     lines = []
     for run in list_runs(runs):
         try:
-            state = _state(run, run.config, run.read("steps"))
-            lines.append(f"{run.folder}  {state}; {reached(run.metrics)}")
+            state = _state(run, run.load_config(), run.read("steps"))
+            lines.append(f"{run.folder}  {state}; {reached(run.load_metrics())}")
         except MmaggaError as error:
             lines.append(f"{run.folder}  {error}")
     return "\n".join(lines) or f"no runs in {runs}"
@@ -69,9 +69,9 @@ def _state(run: Run, config: Config, steps: pd.DataFrame) -> str:
     if steps.empty:
         return "never started"
     step = int(steps["step"].iat[-1])
-    if run.failure.get("step", -1) >= step:
-        return f"failed: {run.failure['error']}"
-    if _total_steps(config, run.read("epochs")) == step == run.saved_step:
+    if run.load_failure().get("step", -1) >= step:
+        return f"failed: {run.load_failure()['error']}"
+    if _total_steps(config, run.read("epochs")) == step == run.saved_step():
         return "finished"
     return f"stopped at step {step}; the same command goes on from its last checkpoint"
 

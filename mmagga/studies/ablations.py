@@ -42,34 +42,30 @@ class Cell:
     config: Config
     run: Run
 
-    @property
-    def epochs(self) -> int:
-        """Epochs whose end is in the log."""
+    def logged_epochs(self) -> int:
+        """Count the epochs whose end is in the log."""
         epochs = self.run.read("epochs")
         return 0 if epochs.empty else int(epochs["epoch"].max())
 
-    @property
-    def done(self) -> bool:
-        """Whether the last epoch was evaluated."""
-        return self.run.metrics.get("epoch") == total_epochs(self.config)
+    def is_done(self) -> bool:
+        """Return whether the last epoch was evaluated."""
+        return self.run.load_metrics().get("epoch") == total_epochs(self.config)
 
-    @property
     def state(self) -> str:
-        """Say "done", "to go on" or "to do"."""
-        return "done" if self.done else "to go on" if self.run.folder.exists() else "to do"
+        """Return "done", "to go on" or "to do"."""
+        return "done" if self.is_done() else "to go on" if self.run.folder.exists() else "to do"
 
     @property
     def queries(self) -> Path:
         """The file with one row a query."""
         return self.run.folder / "queries.csv"
 
-    @property
-    def evaluated(self) -> bool:
-        """Whether `queries` holds this run's last evaluation."""
-        if not (self.done and self.queries.exists()):
+    def is_evaluated(self) -> bool:
+        """Return whether `queries` holds this run's last evaluation."""
+        if not (self.is_done() and self.queries.exists()):
             return False
         found = pd.read_csv(self.queries)["average_precision"].mean()
-        return abs(found - self.run.metrics["mAP"]) < SAME
+        return abs(found - self.run.load_metrics()["mAP"]) < SAME
 
     @property
     def command(self) -> str:
@@ -109,10 +105,10 @@ def plan(cells: Sequence[Cell]) -> pd.DataFrame:
     rows = []
     for cell in cells:
         total = total_epochs(cell.config)
-        epochs = total if cell.done else cell.epochs
+        epochs = total if cell.is_done() else cell.logged_epochs()
         rows.append(
             {"row": cell.label, "seed": cell.config.seed, "split": cell.config.split,
-             "state": cell.state, "epochs": f"{epochs}/{total}",
+             "state": cell.state(), "epochs": f"{epochs}/{total}",
              "minutes": (total - epochs) * cell.config.frames * pace / 60,
              "run": cell.run.folder.name}
         )  # fmt: skip
@@ -136,13 +132,13 @@ def ablate(cells: Sequence[Cell], devices: Sequence[str] = (), *, bar: bool = Tr
     passed over. Raises DataError, ResourceError and Stopped as `train` does; the same call goes on
     after each of them.
     """
-    missing = list({cell.run.folder: cell for cell in cells if not cell.done}.values())
+    missing = list({cell.run.folder: cell for cell in cells if not cell.is_done()}.values())
     if len(devices) > 1:
         notes = _train_on(devices, missing, bar)
     else:
         notes = [note for cell in missing if (note := _train_here(cell, bar))]
     for cell in cells:
-        if cell.done and not cell.evaluated:
+        if cell.is_done() and not cell.is_evaluated():
             evaluate_run(cell, bar)
     return notes
 
@@ -186,9 +182,9 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
 
     Raises MmaggaError if this is not what the run found itself: then the data are not the run's.
     """
-    config, metrics = cell.config, cell.run.metrics
+    config, metrics = cell.config, cell.run.load_metrics()
     tracklets = load_checked(config, bar)
-    if cell.run.saved_step < metrics["step"]:  # killed between log and checkpoint
+    if cell.run.saved_step() < metrics["step"]:  # killed between log and checkpoint
         train(config, cell.run.folder, tracklets=tracklets, bar=bar)
     scores = score(cell.run.load_model(), tracklets, config, bar)
     if scores.queries != metrics["queries"] or abs(scores.mAP - metrics["mAP"]) >= SAME:
@@ -232,7 +228,7 @@ def carry_out(
 ) -> list[str]:
     """Print the plan, or with `commands` the command line of each missing run, and `ablate`."""
     if commands:
-        print(*dict.fromkeys(cell.command for cell in cells if not cell.done), sep="\n")
+        print(*dict.fromkeys(cell.command for cell in cells if not cell.is_done()), sep="\n")
         return []
     table = plan(cells)
     print(table.to_string(index=False, float_format="{:.0f}".format, na_rep="?"))

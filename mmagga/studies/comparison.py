@@ -25,9 +25,9 @@ def results(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     rows = []
     for cell in cells:
-        if not cell.evaluated:
+        if not cell.is_evaluated():
             continue
-        config, metrics = cell.config, cell.run.metrics
+        config, metrics = cell.config, cell.run.load_metrics()
         interval = bootstrap(pd.read_csv(cell.queries))
         parameters, gflops = cost(config)
         rows.append(
@@ -54,7 +54,7 @@ def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     columns: dict[tuple[str, int], list[pd.Series]] = {}
     for cell in cells:
-        if cell.evaluated:
+        if cell.is_evaluated():
             table = pd.read_csv(cell.queries).assign(split=cell.config.split)
             column = table.set_index(["split", "query", "pid"])["average_precision"]
             columns.setdefault((cell.label, cell.config.seed), []).append(column)

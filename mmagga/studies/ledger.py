@@ -223,8 +223,8 @@ def _best_epoch(run: Run) -> list[dict[str, Any]]:
 def _splits(run: Run) -> list[dict[str, Any]]:
     found = {}
     for split in range(SPLITS):
-        metrics = Run.of(replace(run.config, split=split), run.folder.parent).metrics
-        if metrics.get("epoch") == total_epochs(run.config):
+        metrics = Run.of(replace(run.load_config(), split=split), run.folder.parent).load_metrics()
+        if metrics.get("epoch") == total_epochs(run.load_config()):
             found[split] = _logged(metrics)
     if len(found) < 2:
         return []

@@ -90,8 +90,8 @@ def paper_results(runs: Path = RUNS) -> pd.DataFrame:
     cells = []
     for run in list_runs(runs):
         _, queries, _ = PAPER_SETS.get(run.folder.name.rsplit("-", 2)[0], ("", None, 0))
-        if queries and run.metrics.get("queries") == queries:
-            config = run.config
+        if queries and run.load_metrics().get("queries") == queries:
+            config = run.load_config()
             cells.append(Cell(config_hash(replace(config, seed=0, split=0)), config, run))
     return comparison.results(cells)
 

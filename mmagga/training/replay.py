@@ -15,7 +15,7 @@ def replay(run: Run, bar: bool = True) -> str:
 
     Raises MmaggaError if the run did not stop for such a reason.
     """
-    config, path = run.config, run.folder / "failure.json"
+    config, path = run.load_config(), run.folder / "failure.json"
     if not path.exists():
         raise MmaggaError(f"{run.folder} has no failure.json: its losses were finite so far")
     failure = json.loads(path.read_text())

@@ -80,7 +80,7 @@ def test_sections_stand_in_order(page):
 
 
 def test_the_headline_is_the_result(page, run):
-    metrics = run.metrics
+    metrics = run.load_metrics()
     for name in ("mAP", "mINP", "rank-1", "rank-5"):
         assert f"{name} {100 * metrics[name]:.1f} " in page.text
     assert f"{metrics['valid_queries']} of {metrics['queries']} queries have a match" in page.text
@@ -120,12 +120,17 @@ def test_what_differs_from_the_preset_is_marked(page):
 
 
 def test_where_it_is_from_is_enough_to_make_it_again(page, run):
-    record = run.last_checkpoint
-    for value in (record["sha256"], record["data"], record["split"], config_hash(run.config)):
+    record = run.last_checkpoint()
+    for value in (
+        record["sha256"],
+        record["data"],
+        record["split"],
+        config_hash(run.load_config()),
+    ):
         assert value in page.text
     command = re.search(r"python -m mmagga (train .*?) checkpoint ", page.text)[1]
     config, runs, _ = parse(shlex.split(command)[1:])
-    assert (config_hash(config), runs) == (config_hash(run.config), run.folder.parent)
+    assert (config_hash(config), runs) == (config_hash(run.load_config()), run.folder.parent)
 
 
 def test_the_second_page_embeds_nothing(run, config, page, tmp_path, monkeypatch):
@@ -155,7 +160,7 @@ def test_without_embedding_the_log_speaks(run, config, tmp_path, monkeypatch):
     monkeypatch.setattr(Opened, "of", None)
     page = Page(write(run, config, tmp_path / "report.html", embed=False))
     assert "Rank lists" not in page.headings
-    assert f"mAP {100 * run.metrics['mAP']:.1f}" in page.text
+    assert f"mAP {100 * run.load_metrics()['mAP']:.1f}" in page.text
     assert "from the run's log" in page.text
     assert "the page was made without embedding" in page.text
 
@@ -163,7 +168,7 @@ def test_without_embedding_the_log_speaks(run, config, tmp_path, monkeypatch):
 def test_without_the_data_the_log_speaks(run, config, tmp_path):
     away = dataclasses.replace(config, root=tmp_path / "nothing")
     page = Page(write(run, away, tmp_path / "report.html"))
-    assert f"mAP {100 * run.metrics['mAP']:.1f}" in page.text
+    assert f"mAP {100 * run.load_metrics()['mAP']:.1f}" in page.text
     assert re.search(r"Missing: the data set synthetic: .*nothing", page.text)
     assert {"Training", "Cumulative matching", "MMA matrices", "Provenance"} <= set(page.headings)
 
@@ -186,17 +191,17 @@ def test_a_run_under_way_is_tested_as_it_stands(copy, config, tmp_path):
         (copy.folder / name).unlink()
     copy.rewind(copy.read("steps")["step"].max() - 1)
     page = Page(write(copy, config, tmp_path / "report.html"))
-    step = copy.saved_step
+    step = copy.saved_step()
     assert f"the checkpoint of step {step}, tested for this page." in page.text
     assert "stopped at step" in page.text
     assert "Rank lists" in page.headings
 
 
 def test_a_later_checkpoint_is_not_taken_for_the_logged_test(copy, config, tracklets):
-    copy.save_metrics(copy.metrics | {"mAP": 0.001})
+    copy.save_metrics(copy.load_metrics() | {"mAP": 0.001})
     source = Opened.of(copy, config, tracklets).tested().source
     assert "training logged another mAP, 0.1%" in source
-    copy.save_metrics(copy.metrics | {"step": 1})
+    copy.save_metrics(copy.load_metrics() | {"step": 1})
     assert Opened.of(copy, config, tracklets).tested().source.endswith("tested for this page")
 
 
@@ -215,12 +220,12 @@ def test_a_damaged_checkpoint_is_named(copy, config, tmp_path):
     page = Page(write(copy, config, tmp_path / "report.html"))
     assert "Missing: the test: no readable checkpoint" in page.text
     assert f"checkpoint step {newest}, DAMAGED" in page.text
-    assert f"mAP {100 * copy.metrics['mAP']:.1f}" in page.text
+    assert f"mAP {100 * copy.load_metrics()['mAP']:.1f}" in page.text
 
 
 def test_other_data_than_in_training_are_noticed(copy, config, page, tmp_path):
     assert "OTHERS" not in page.text
-    path = copy.folder / "checkpoints" / f"{copy.saved_step:08d}.json"
+    path = copy.folder / "checkpoints" / f"{copy.saved_step():08d}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "0" * 24}))
     other = Page(write(copy, config, tmp_path / "report.html", embed=False))
     assert other.text.count("OTHERS than it was trained on") == 1

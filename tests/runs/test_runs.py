@@ -60,12 +60,12 @@ def test_a_foreign_configuration_is_named_field_by_field(run):
         assert difference in told
     assert "workers" not in told, "what does not change the result is no difference"
     assert told.count(" is ") == 7
-    assert run.config == CONFIG
+    assert run.load_config() == CONFIG
 
 
 def test_what_does_not_change_the_result_may_change(run):
     run.open(dataclasses.replace(CONFIG, workers=7))
-    assert run.config.workers == 7
+    assert run.load_config().workers == 7
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"model": 1}', '{"root": 1}'])
@@ -151,11 +151,11 @@ def saved(run, model, **others):
 
 def test_a_record_says_what_its_checkpoint_belongs_to(run):
     saved(run, torch.nn.Linear(1, 1))
-    record = run.last_checkpoint
+    record = run.last_checkpoint()
     assert record["config"] == config_hash(CONFIG)
     assert (record["data"], record["split"]) == ("d" * 12, "s" * 12)
     assert {"step", "epoch", "num_ids", "sha256", "bytes", "torch", "mmagga"} <= record.keys()
-    assert run.saved_step == 4
+    assert run.saved_step() == 4
 
 
 def test_a_model_is_loaded_without_what_it_started_from(run):

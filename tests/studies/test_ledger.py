@@ -171,4 +171,4 @@ def test_the_verb(config, tmp_path, capsys):
     assert main(["ledger", "--run", str(run.folder), "--out", str(out), "--device", "cpu"]) == 0
     assert "paper *" in capsys.readouterr().out
     written = pd.read_csv(out)
-    assert written.loc[0, "mAP"] == pytest.approx(run.metrics["mAP"])
+    assert written.loc[0, "mAP"] == pytest.approx(run.load_metrics()["mAP"])

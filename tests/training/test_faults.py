@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_stops_it_and_nothing_is_lost(config, finished, tmp
 @pytest.mark.parametrize("how", ["cut", "flip", "record"])
 def test_a_damaged_checkpoint_costs_its_steps_alone(config, finished, tmp_path, how):
     run = copy(finished, tmp_path)
-    newest = run.folder / "checkpoints" / f"{run.saved_step:08d}.pt"
+    newest = run.folder / "checkpoints" / f"{run.saved_step():08d}.pt"
     data = newest.read_bytes()
     at = random.Random(how).randrange(len(data))
     if how == "record":

@@ -98,12 +98,12 @@ def test_killed_at_random_moments(config, whole, tmp_path):
     run, kills, goal = Run(tmp_path / "run"), [], 0
     while len(kills) < 5 and goal < STEPS:
         child = start(dataclasses.replace(config, workers=len(kills) % 3), run.folder)
-        while run.saved_step < goal and child.poll() is None:
+        while run.saved_step() < goal and child.poll() is None:
             time.sleep(0.01)
         time.sleep(g.uniform(0.0, 1.0))
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-        kills.append(run.saved_step)
+        kills.append(run.saved_step())
         goal = kills[-1] + int(g.integers(2, 7))
     train(config, run.folder, bar=False)
     print(f"1 run, {len(kills)} kills, checkpoints then at steps {kills} of {STEPS}")
@@ -122,7 +122,7 @@ def test_killed_in_the_middle_of_a_save(config, whole, tmp_path):
         assert child.returncode == -signal.SIGKILL
         left = [p.name for p in run.folder.rglob("*.pt.tmp-*")]
         assert left, "it was not killed in a save"
-        print(f"killed at {moment} number {count}, after step {run.saved_step}, left {left}")
+        print(f"killed at {moment} number {count}, after step {run.saved_step()}, left {left}")
     train(config, run.folder, bar=False)
     assert not list(run.folder.rglob("*.tmp-*"))
     assert digest(run) == digest(whole)

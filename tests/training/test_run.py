@@ -86,9 +86,9 @@ def test_a_run_folder_says_what_happened(finished, config):
     assert steps["lr"].tolist() == [1e-3] * 4 + [2.5e-2] * 2 + [1e-4] * 2
     assert len(epochs) == 4
     assert epochs["loss"].iat[1] == pytest.approx(steps["loss"].iloc[2:4].mean())
-    assert finished.metrics["epoch"] == 4
-    assert 0 < finished.metrics["mAP"] <= 1
-    assert finished.config == config
+    assert finished.load_metrics()["epoch"] == 4
+    assert 0 < finished.load_metrics()["mAP"] <= 1
+    assert finished.load_config() == config
     assert json.loads((finished.folder / "environment.json").read_text())["torch"]
 
 
@@ -159,7 +159,7 @@ def test_a_run_goes_on_without_the_weights_it_started_from(config, tmp_path, mon
     monkeypatch.undo()
     weights.unlink()
     run = train(config, tmp_path / "run", bar=False)
-    assert run.metrics["epoch"] == 1
+    assert run.load_metrics()["epoch"] == 1
     run.load_model()
     with pytest.raises(CheckpointError, match="no such file"):
         train(config, tmp_path / "new", bar=False)
@@ -287,7 +287,7 @@ def test_out_of_memory_names_what_fits(config, tmp_path, monkeypatch):
         train(config, tmp_path / "run", bar=False)
     assert len(Run(tmp_path / "run").read("steps")) == 0
     chunked = dataclasses.replace(config, hardware=HardwareConfig(chunk=2))
-    assert train(chunked, tmp_path / "other", bar=False).metrics
+    assert train(chunked, tmp_path / "other", bar=False).load_metrics()
 
 
 def test_a_killed_reader_is_named(config, tmp_path, monkeypatch):
@@ -302,7 +302,7 @@ def test_a_killed_reader_is_named(config, tmp_path, monkeypatch):
     with pytest.raises(ResourceError, match=r"killed by signal: Killed.* workers=0"):
         train(dataclasses.replace(config, workers=1), tmp_path / "run", bar=False)
     monkeypatch.undo()
-    assert train(config, tmp_path / "run", bar=False).metrics
+    assert train(config, tmp_path / "run", bar=False).load_metrics()
 
 
 def test_other_data_in_the_same_folder_are_refused(config, finished, tmp_path):
@@ -371,7 +371,7 @@ def test_tensorboard_is_written_or_asked_for(config, tmp_path, monkeypatch):
 
 def test_what_is_no_run_is_said_to_be_none(tmp_path):
     with pytest.raises(MmaggaError, match="is no run folder"):
-        _ = Run(tmp_path).config
+        _ = Run(tmp_path).load_config()
     assert list_runs(tmp_path) == []
 
 
@@ -381,9 +381,11 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path):
 def test_evaluate_gives_what_training_measured(finished, capsys):
     assert main(["evaluate", "--run", str(finished.folder)]) == 0
     out = capsys.readouterr().out
-    assert f"mAP {100 * finished.metrics['mAP']:.1f}" in out
+    assert f"mAP {100 * finished.load_metrics()['mAP']:.1f}" in out
     queries = pd.read_csv(finished.folder / "queries.csv")
-    assert queries["average_precision"].mean() == pytest.approx(finished.metrics["mAP"], abs=1e-6)
+    assert queries["average_precision"].mean() == pytest.approx(
+        finished.load_metrics()["mAP"], abs=1e-6
+    )
 
 
 def test_another_data_set_does_not_touch_the_run_s_own_results(finished, tmp_path, capsys):
@@ -418,7 +420,7 @@ def test_train_takes_any_field(config, finished, tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "run: runs/synthetic-mmagga-" in out
     (run,) = list_runs(Path("runs"))
-    assert run.config.model.width == 32
+    assert run.load_config().model.width == 32
     assert main(["status"]) == 0
     assert str(run.folder) in capsys.readouterr().out
 
