@@ -13,7 +13,8 @@ from mmagga.data import load_tracklets
 from mmagga.data.synthetic import PRESETS, render
 from mmagga.model.build import build_model
 from mmagga.retrieval import PROTOCOLS, evaluate, rerank
-from mmagga.retrieval.evaluation import embed_test
+from mmagga.retrieval.evaluation import embed_split, embed_test
+from mmagga.retrieval.yardsticks import camera_centred, joined
 from mmagga.runs import Run
 from mmagga.studies.ledger import CONVENTIONS, ledger, sampled, show, with_its_run
 
@@ -47,10 +48,15 @@ def table(model, tracklets, config):
 def test_each_row_is_what_evaluating_so_gives(table, model, tracklets, config):
     dense = embed_test(model, tracklets, config, False)
     few = sampled(tracklets, config.frames, "evenly")
+    people = embed_split(model, tracklets.split("train"), config, False)
+    centred = [camera_centred(side, people) for side in dense]
+    itself = [camera_centred(side, joined(*dense)) for side in dense]
     scores = {
         "paper": evaluate(*dense, PROTOCOLS["mars"]),
         "queries not searched": evaluate(*dense, PROTOCOLS["mars_without_queries"]),
         "re-ranking": rerank(*dense, PROTOCOLS["mars"]),
+        "camera-centred": evaluate(*centred, PROTOCOLS["mars"]),
+        "camera-centred, transductive": evaluate(*itself, PROTOCOLS["mars"]),
         "T frames evenly": evaluate(*embed_test(model, few, config, False), PROTOCOLS["mars"]),
     }
     rows = table.set_index("convention")
@@ -81,7 +87,7 @@ def test_a_convention_under_which_nobody_can_be_found(model, config, tmp_path):
     assert math.isnan(row["mAP"])
     assert row["valid_queries"] == 0
     assert row["dropped_queries"] == len(pairs.split("query"))
-    assert len(table) == 10
+    assert len(table) == 12
     assert "–" in show(table.reset_index())
 
 
@@ -101,6 +107,13 @@ def test_the_papers_row_is_first_and_marked(table):
     text = show(table)
     assert "paper *" in text
     assert "nan" not in text.splitlines()[1]
+
+
+def test_training_people_who_miss_a_camera_centre_nothing(model, tracklets, config):
+    seen = (tracklets.table["split"] != "train") | (tracklets.camids == tracklets.camids[0])
+    names = ledger(model, tracklets.subset(seen), config, bar=False)["convention"].tolist()
+    assert "camera-centred" not in names
+    assert "camera-centred, transductive" in names
 
 
 def test_sampled_frames(tracklets):
