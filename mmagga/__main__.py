@@ -58,6 +58,7 @@ def train(args: list[str]) -> None:
 
 def evaluate(
     run: Path,
+    /,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -66,12 +67,12 @@ def evaluate(
 ) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
 
-    Example: python -m mmagga evaluate --run runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga evaluate runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
-        root: Data folder, if it is another than in training.
-        dataset: Its data set, likewise.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
         out: CSV file for one row a query; by default in the run folder.
         device: cpu, cuda or auto.
         partial: Take what fits of a checkpoint of another network, and say how much that is.
@@ -91,6 +92,7 @@ def evaluate(
 
 def ledger(
     run: Path,
+    /,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -98,12 +100,12 @@ def ledger(
 ) -> None:
     """Evaluate a run under every convention that papers use, side by side.
 
-    Example: python -m mmagga ledger --run runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga ledger runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
-        root: Data folder, if it is another than in training.
-        dataset: Its data set, likewise.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
         out: CSV file to write; by default in the run folder.
         device: cpu, cuda or auto.
     """
@@ -124,6 +126,7 @@ def ledger(
 
 def attention(
     run: Path,
+    /,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -132,12 +135,12 @@ def attention(
 ) -> None:
     """Measure whether a run's attention avoids occluders, and whether that matters.
 
-    Example: python -m mmagga attention --run runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga attention runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
-        root: Data folder, if it is another than in training.
-        dataset: Its data set, likewise.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
         out: Folder for the tables and figures; by default the run's own attention/.
         clips: Queries to show; all by default.
         device: cpu, cuda or auto.
@@ -176,8 +179,8 @@ def report(
 
     Args:
         run: Run folder, of a finished run or of one under way.
-        root: Data folder, if it is another than in training.
-        dataset: Its data set, likewise.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
         out: HTML file to write; by default in the run folder.
         embed: Embed the test set, once; without it only what the run's log says.
         device: cpu, cuda or auto.
@@ -190,10 +193,10 @@ def report(
     print(write(Run(run), config, out, embed=embed))
 
 
-def replay(run: Path) -> None:
+def replay(run: Path, /) -> None:
     """Do again the step at which a run's loss was not finite, and name its clips.
 
-    Example: python -m mmagga replay --run runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga replay runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
         run: Run folder.
@@ -327,7 +330,7 @@ def data_check(
         root: Its folder; nothing is written there.
         on_bad: Stop at bad frames, naming them, or leave them out and count them.
         verify: Only compare every file with the hash in the index, to find bit rot.
-        workers: Processes; by default one for each core.
+        workers: Processes; by default one for each CPU.
     """
     from mmagga.data import load_tracklets
     from mmagga.data.files import index
@@ -393,10 +396,13 @@ def data_crop(
 
 
 def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:
-    """Give a run's configuration, to be used on data that may lie elsewhere or be others."""
+    """Return a run's configuration, with another data set, data folder or device."""
+    from mmagga.data import find_reader
     from mmagga.runs.run import Run
 
     config = Run(run).load_config()
+    if dataset is not None:
+        find_reader(dataset)
     if dataset not in (None, config.dataset) and root is None:
         raise MmaggaError(f"--dataset {dataset} is not what {run} was trained on: give --root too")
     return dataclasses.replace(

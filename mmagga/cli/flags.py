@@ -1,16 +1,13 @@
 """A run as one command line: `parse` reads what stands after `mmagga train`, `command` writes it.
 
 Every field of a configuration is a flag, so a run can be handed to any scheduler as one line.
-`complete` writes the completion of all verbs and flags for a shell.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import reduce
-from operator import or_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
@@ -37,7 +34,7 @@ class Job(Config):
 
 
 def parse(args: Sequence[str], description: str | None = None) -> tuple[Config, Path, bool]:
-    """Give what the words after `train` ask for: configuration, folder of the runs, and `steal`."""
+    """Read the words after `train`: the configuration, the folder of the runs, and `steal`."""
     with _stages():
         job = tyro.cli(
             _jobs(), prog="mmagga train", description=description, args=args, config=_FLAT
@@ -48,7 +45,7 @@ def parse(args: Sequence[str], description: str | None = None) -> tuple[Config, 
 
 
 def command(config: Config, runs: Path = RUNS) -> list[str]:
-    """Give the words `train PRESET --flag value …` that `parse` turns into this very run."""
+    """Return the words `train PRESET --flag value …` that `parse` turns into this very run."""
     by_preset = {
         name: [*_flags(Job(**_shallow(config), runs=runs), Job(**_shallow(base)))]
         for name, (_, base) in PRESETS.items()
@@ -57,46 +54,15 @@ def command(config: Config, runs: Path = RUNS) -> list[str]:
     return ["train", nearest, *by_preset[nearest]]
 
 
-def complete(verbs: Mapping[str, Callable[..., None]], words: Sequence[str]) -> int:
-    """Do for all verbs what `words`, such as --tyro-print-completion bash, ask; give 0 or 2."""
-    data = {verb.split()[1]: verbs[verb] for verb in verbs if verb.startswith("data ")}
-    whole = {verb: verbs[verb] for verb in verbs if " " not in verb}
-    whole |= {"data": _then(_one_of(data)), "train": _then(_jobs())}
-    try:
-        with _stages():
-            tyro.cli(_one_of(whole), prog="mmagga", args=words, config=_FLAT)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def _one_of(verbs: Mapping[str, Callable[..., None]]) -> Any:
-    """Give tyro's type for the choice of a verb."""
-    choices = (
-        Annotated[Any, tyro.conf.subcommand(verb, constructor=function)]
-        for verb, function in verbs.items()
-    )
-    return reduce(or_, choices)
-
-
-def _then(kind: Any) -> Callable[..., None]:
-    """Give a verb that is followed by the words of `kind`."""
-
-    def verb(words: Annotated[kind, tyro.conf.arg(name="")]) -> None:
-        pass
-
-    return verb
-
-
 def _jobs() -> Any:
-    """Give tyro's type for what follows `train`: the choice of a preset, and its fields."""
+    """Return tyro's type for what follows `train`: the choice of a preset, and its fields."""
     jobs = {name: Job(**_shallow(config)) for name, (_, config) in PRESETS.items()}
     texts = {name: text for name, (text, _) in PRESETS.items()}
     return tyro.extras.subcommand_type_from_defaults(jobs, texts)
 
 
 def _flags(config: Any, base: Any, prefix: str = "") -> Iterator[str]:
-    """Give the words for every field in which two configurations differ."""
+    """Return the words for every field in which two configurations differ."""
     for field in fields(config):
         name = field.name.replace("_", "-")
         value, other = getattr(config, field.name), getattr(base, field.name)

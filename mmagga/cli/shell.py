@@ -1,15 +1,34 @@
-"""What a shell sees: one verb a call, errors in one line, exit codes, completion of words.
+"""What a shell sees: one verb a call, errors in one line, exit codes.
 
 The verbs themselves are in `mmagga.__main__`.
 """
 
 import difflib
+import inspect
 import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from mmagga import __version__
 from mmagga.errors import MmaggaError, ResourceError
+
+_ALSO = {
+    "evaluate": ("test", "score", "validate"),
+    "train": ("run", "fit", "resume"),
+    "render": ("demo", "synthetic", "generate"),
+    "attention": ("battery", "heatmap", "gradcam", "cam"),
+    "ledger": ("protocols",),
+    "tables": ("latex",),
+    "status": ("list", "ls", "runs", "info"),
+    "report": ("html",),
+    "import-official": ("convert", "load"),
+    "data summary": ("stats", "count", "datasets"),
+    "data check": ("index", "verify"),
+    "data crop": ("video", "mot"),
+}
+"""Other words that people try for a verb."""
 
 Verbs = Mapping[str, Callable[..., None]]
 
@@ -21,15 +40,14 @@ usage: python -m mmagga VERB [options]      VERB --help says more, with an examp
 
 {verbs}
 
-exit codes: 0 done; 1 a fault of the kit, with its traceback; 2 words or a setting that cannot be;
+exit codes: 0 done; 1 a fault of the kit, with its traceback; 2 an invalid word or setting;
   3 data missing or damaged; 4 checkpoint likewise; 5 disk or memory full; 6 a loss that is not
   finite; 75 stopped and saved, the same command goes on; 130 interrupted
-completion: eval "$(mmagga --tyro-print-completion bash)", or zsh
 """
 
 
 def answer(verbs: Verbs, words: Sequence[str]) -> int:
-    """Do what `words` ask for; give the exit code. What a user can mend is told in one line."""
+    """Run what `words` ask for and return the exit code; a user's errors are one line each."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     verb = next((verb for verb in verbs if verb.split() == list(words)[: len(verb.split())]), "")
@@ -47,6 +65,10 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
         # Whoever read has gone, such as `head`: there is nobody to tell, not even at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _packages():
+            raise
+        return _fail(name, _missing(error.name), MmaggaError.code)
     except MemoryError as error:
         return _fail(name, f"out of memory. {error}".strip(), ResourceError.code)
     except OSError as error:
@@ -56,36 +78,59 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
 
 
 def call(verbs: Verbs, verb: str, args: Sequence[str]) -> int:
-    """Call a verb with its words; give 0, or 2 for words that it does not know."""
+    """Call a verb with its words; return 0, or 2 for words that it does not know."""
     try:
         if verb == "train":
             verbs[verb](args)
         else:
             import tyro
 
-            tyro.cli(verbs[verb], prog=f"mmagga {verb}", args=args)
+            tyro.cli(verbs[verb], prog=f"mmagga {verb}", args=_run_first(verbs[verb], args))
     except SystemExit as end:  # after --help, or after the message on a wrong option
         return int(end.code or 0)
     return 0
 
 
-def guide(verbs: Verbs, words: Sequence[str]) -> int:
-    """Answer where no verb is named: help, completion, or the verb that was perhaps meant."""
-    if words and words[0].startswith("--tyro-"):
-        from mmagga.cli.flags import complete
+def _run_first(verb: Callable[..., None], args: Sequence[str]) -> list[str]:
+    """Accept `--run RUN` where a verb takes RUN first."""
+    words = list(args)
+    if next(iter(inspect.signature(verb).parameters), "") != "run":
+        return words
+    for at, word in enumerate(words):
+        if word.startswith("--run="):
+            return [word.removeprefix("--run="), *words[:at], *words[at + 1 :]]
+        if word == "--run" and at + 1 < len(words):
+            return [words[at + 1], *words[:at], *words[at + 2 :]]
+    return words
 
-        return complete(verbs, words)
+
+def guide(verbs: Verbs, words: Sequence[str]) -> int:
+    """Answer where no verb is named: with help, the version, or the verbs that may be meant."""
     group = {verb: verbs[verb] for verb in verbs if words and verb.startswith(f"{words[0]} ")}
-    if list(words[1 if group else 0 :]) in ([], ["-h"], ["--help"]):
+    rest = list(words[1 if group else 0 :])
+    if rest in ([], ["-h"], ["--help"], ["help"]):
         print(USAGE.format(verbs=listing(group or verbs)), end="")
         return 0
-    asked = " ".join(words[:2] if group else words[:1])
-    (nearest,) = difflib.get_close_matches(asked, group or verbs, n=1, cutoff=0)
-    raise MmaggaError(f"no verb {asked!r}; the nearest is {nearest!r}. mmagga --help lists all")
+    if rest == ["--version"]:
+        print(f"mmagga {__version__}")
+        return 0
+    asked = " ".join(words[: 2 if group else 1])
+    meant = " or ".join(map(repr, nearest(asked, list(verbs))))
+    advice = f"did you mean {meant}? " if meant else ""
+    raise MmaggaError(f"no verb {asked!r}; {advice}mmagga --help lists all")
+
+
+def nearest(asked: str, verbs: Sequence[str]) -> list[str]:
+    """Return the verbs that `asked` may mean: by another word, its beginning, or its spelling."""
+    meant = [verb for verb in verbs if asked.lower() in _ALSO.get(verb, ())]
+    begin = [verb for verb in verbs if any(w.startswith(asked) for w in (verb, *verb.split()))]
+    spelled = {word: verb for verb in verbs for word in (*verb.split(), verb)}
+    alike = difflib.get_close_matches(asked, spelled, cutoff=0.7)
+    return list(dict.fromkeys([*meant, *begin, *(spelled[word] for word in alike)]))[:3]
 
 
 def listing(verbs: Verbs) -> str:
-    """Give one line for each verb: its name, and what it says about itself first."""
+    """Return one line for each verb: its name, and the first line of its docstring."""
     width = max(map(len, verbs)) + 2
     docs = {verb: function.__doc__ or "" for verb, function in verbs.items()}
     return "\n".join(f"  {verb:{width}}{doc.partition(chr(10))[0]}" for verb, doc in docs.items())
@@ -94,3 +139,20 @@ def listing(verbs: Verbs) -> str:
 def _fail(name: str, what: object, code: int) -> int:
     print(f"{name}: {what}", file=sys.stderr)
     return code
+
+
+def _packages() -> set[str]:
+    """Return the names under which Python imports what the kit depends on."""
+    return {
+        "cv2", "ipywidgets", "jinja2", "matplotlib", "numpy", "pandas", "PIL", "pytorch_grad_cam",
+        "scipy", "seaborn", "sklearn", "torch", "torchvision", "tqdm", "tyro",
+    }  # fmt: skip
+
+
+def _missing(package: str) -> str:
+    """Say which Python to use where this one lacks the kit's packages."""
+    home = Path(__file__).parents[2]
+    found = [home / ".venv" / place for place in ("bin/python", "Scripts/python.exe")]
+    python = next((str(p) for p in found if p.exists() and str(p) != sys.executable), None)
+    advice = f"use {python}" if python else "activate the environment the kit was installed in"
+    return f"the package {package!r} is missing from this Python, {sys.executable}: {advice}"

@@ -28,6 +28,11 @@ def load_tracklets(dataset: str, root: str | Path, split: int = 0) -> Tracklets:
     Raises MmaggaError for a name or split that does not exist, DataError for missing files or
     files that do not fit together.
     """
+    return find_reader(dataset)(Path(root), split)
+
+
+def find_reader(dataset: str) -> Callable[[Path, int], Tracklets]:
+    """Return the reader of a data set; MmaggaError for a name that does not exist."""
     if dataset not in DATASETS:
         raise MmaggaError(f"no data set is named {dataset!r}; there are {', '.join(DATASETS)}")
-    return DATASETS[dataset](Path(root), split)
+    return DATASETS[dataset]

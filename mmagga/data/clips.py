@@ -97,7 +97,7 @@ def training_labels(tracklets: Tracklets) -> tuple[np.ndarray, int]:
         raise DataError(
             f"{tracklets.dataset} in {tracklets.root} has no training tracklets. Train on a data "
             "set that has, then look at this one with that run: python -m mmagga evaluate "
-            f"--run RUN --dataset {tracklets.dataset} --root {tracklets.root}"
+            f"RUN --dataset {tracklets.dataset} --root {tracklets.root}"
         )
     ids, labels = np.unique(tracklets.pids, return_inverse=True)
     return labels, len(ids)

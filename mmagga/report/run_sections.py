@@ -131,7 +131,7 @@ def matrices(run: Run) -> Section:
 def measured(run: Run, config: Config, tested: Tested | None) -> Section:
     """Show what longer measurements on these data left in the run folder: ledger and battery."""
     own = config.dataset == run.load_config().dataset
-    options = ["--run", str(run.folder)]
+    options = [str(run.folder)]
     options += [] if own else ["--dataset", config.dataset, "--root", str(config.root)]
     suffix, how = "" if own else f"-{config.dataset}", shlex.join(options)
     tables, pictures, missing = [], [], []

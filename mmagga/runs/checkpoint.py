@@ -6,8 +6,6 @@ verifies is the one to load; the one before it is kept.
 """
 
 import hashlib
-import json
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mmagga.errors import CheckpointError, NumericError
-from mmagga.system.files import commit, sha256, write_json
+from mmagga.runs.records import path_of, saved_steps, verified_record
+from mmagga.system.files import commit, write_json
 
 KEEP = 2
 _SHOWN = 5
@@ -40,10 +39,10 @@ def save(folder: Path, step: int, state: dict[str, Any], record: dict[str, Any])
             f"checkpoint {step} was not saved, {_some(sick)} being not finite. Those before it are "
             "as they were"
         )
-    path = _pt(folder, step)
+    path = path_of(folder, step)
     for number in saved_steps(folder):  # what a killed save left: a record alone
-        if not _pt(folder, number).exists():
-            _pt(folder, number).with_suffix(".json").unlink()
+        if not path_of(folder, number).exists():
+            path_of(folder, number).with_suffix(".json").unlink()
 
     def write(file: BinaryIO) -> None:
         hashed = _Hashing(file)
@@ -57,7 +56,7 @@ def save(folder: Path, step: int, state: dict[str, Any], record: dict[str, Any])
     kept = [number for number in saved_steps(folder) if number <= step][:KEEP]
     for number in set(saved_steps(folder)) - set(kept):
         for suffix in (".pt", ".json"):
-            _pt(folder, number).with_suffix(suffix).unlink(missing_ok=True)
+            path_of(folder, number).with_suffix(suffix).unlink(missing_ok=True)
     return path
 
 
@@ -114,9 +113,9 @@ def load_with_record(
     damaged = []
     steps = saved_steps(folder)
     for step in steps:
-        path = _pt(folder, step)
+        path = path_of(folder, step)
         try:
-            record = _verify(path)
+            record = verified_record(path)
             state = torch.load(path, map_location=device, weights_only=True)
         except torch.OutOfMemoryError:
             raise
@@ -130,7 +129,7 @@ def load_with_record(
         if damaged:
             warnings.warn(f"damaged checkpoint skipped: {'; '.join(damaged)}", stacklevel=3)
         return state, record
-    if len(steps) == 1 and not _pt(folder, steps[0]).exists():
+    if len(steps) == 1 and not path_of(folder, steps[0]).exists():
         warnings.warn(f"the first save was cut short: {damaged[0]}", stacklevel=3)
     elif damaged:
         raise CheckpointError(
@@ -138,42 +137,6 @@ def load_with_record(
             "to start afresh."
         )
     return None
-
-
-def latest_record(folder: Path) -> dict[str, Any] | None:
-    """Give the newest checkpoint's record, whether it is "healthy", and when it was "saved".
-
-    "saved" is in seconds since 1970. A damaged one has its "step" only.
-    """
-    for step in saved_steps(folder)[:1]:
-        path = _pt(folder, step)
-        try:
-            return _verify(path) | {"healthy": True, "saved": path.stat().st_mtime}
-        except (OSError, ValueError):
-            return {"step": step, "healthy": False}
-    return None
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """List the numbers of all checkpoints of which anything is there, newest first."""
-    names = [re.fullmatch(r"(\d{8})\.(pt|json)", path.name) for path in folder.glob("*")]
-    return sorted({int(name[1]) for name in names if name}, reverse=True)
-
-
-def _pt(folder: Path, step: int) -> Path:
-    return folder / f"{step:08d}.pt"
-
-
-def _verify(path: Path) -> dict[str, Any]:
-    """Give the record of a checkpoint; ValueError or OSError if its bytes are not those of it."""
-    beside = path.with_suffix(".json")
-    try:
-        record = json.loads(beside.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"its record {beside.name} is damaged: {error}") from None
-    if not isinstance(record, dict) or record.get("sha256") != sha256(path):
-        raise ValueError("its bytes are not those that its record was made for")
-    return record
 
 
 # --- into a network -----------------------------------------------------------------------------

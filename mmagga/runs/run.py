@@ -12,18 +12,19 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING, Any
 
 from mmagga import __version__
 from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
-from mmagga.model.build import build_model, from_scratch
-from mmagga.model.networks import ClipModel
-from mmagga.runs import checkpoint
+from mmagga.runs.records import latest_record, saved_steps
 from mmagga.system.files import append_line, write_json, write_text
+
+if TYPE_CHECKING:  # imported where they are used: `status` needs neither torch nor pandas
+    import pandas as pd
+    import torch
+
+    from mmagga.model.networks import ClipModel
 
 RUNS = Path("runs")
 
@@ -72,24 +73,27 @@ class Run:
         """Add one line to `name`.jsonl, in one write."""
         append_line(self.folder / f"{name}.jsonl", json.dumps(record))
 
-    def read(self, name: str) -> pd.DataFrame:
-        """Give `name`.jsonl ("steps", "epochs", "timing") as a table, without a torn last line."""
-        return pd.DataFrame(self._lines(name))
+    def read(self, name: str) -> "pd.DataFrame":
+        """Return `name`.jsonl ("steps", "epochs", "timing") as a table, see `records`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records(name))
 
     def tail(self, count: int) -> list[dict[str, float]]:
         """Give what the last `count` steps logged, without where they stand."""
-        lines, where = self._lines("steps"), ("step", "epoch", "stage")
+        lines, where = self.records("steps"), ("step", "epoch", "stage")
         last = lines[max(0, len(lines) - count) :]
         return [{k: v for k, v in line.items() if k not in where} for line in last]
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: it is about to be computed again."""
         for name in ("steps", "epochs", "matrices", "timing"):
-            kept = [line for line in self._lines(name) if line["step"] <= step]
+            kept = [line for line in self.records(name) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
             write_text(self.folder / f"{name}.jsonl", text)
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines of `name`.jsonl; a torn last line is left out."""
         path = self.folder / f"{name}.jsonl"
         if not path.exists():
             return []
@@ -112,7 +116,7 @@ class Run:
         path = self.folder / "failure.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def save_queries(self, per_query: pd.DataFrame) -> None:
+    def save_queries(self, per_query: "pd.DataFrame") -> None:
         """Write one row a query of the last evaluation: queries.csv."""
         write_text(self.folder / "queries.csv", per_query.to_csv(index=False))
 
@@ -124,16 +128,24 @@ class Run:
 
     def save_state(self, step: int, state: dict[str, Any]) -> None:
         """Commit a checkpoint; its record has the numbers and words that `state` holds."""
+        import torch
+
+        from mmagga.runs import checkpoint
+
         record = {key: value for key, value in state.items() if isinstance(value, int | str)}
         record |= {"config": config_hash(self.load_config())}
         record |= {"torch": torch.__version__, "mmagga": __version__}
         checkpoint.save(self.folder / "checkpoints", step, state, record)
 
-    def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any] | None:
+    def load_state(self, device: "str | torch.device" = "cpu") -> dict[str, Any] | None:
         """Load the newest healthy checkpoint; None if there is none."""
+        from mmagga.runs import checkpoint
+
         return checkpoint.load_latest(self.folder / "checkpoints", device)
 
-    def load_model(self, device: str | torch.device = "cpu", partial: bool = False) -> ClipModel:
+    def load_model(
+        self, device: "str | torch.device" = "cpu", partial: bool = False
+    ) -> "ClipModel":
         """Build the network with the newest checkpoint's weights, in evaluation mode.
 
         Raises CheckpointError if they are not all of this network; with `partial` those that fit
@@ -142,9 +154,12 @@ class Run:
         return self.load_with_record(device, partial)[0]
 
     def load_with_record(
-        self, device: str | torch.device = "cpu", partial: bool = False
-    ) -> tuple[ClipModel, dict[str, Any]]:
+        self, device: "str | torch.device" = "cpu", partial: bool = False
+    ) -> "tuple[ClipModel, dict[str, Any]]":
         """Do the same, and give the record of the checkpoint that was loaded."""
+        from mmagga.model.build import build_model, from_scratch
+        from mmagga.runs import checkpoint
+
         found = checkpoint.load_with_record(self.folder / "checkpoints", device)
         if found is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet: train it first")
@@ -155,14 +170,14 @@ class Run:
 
     def saved_step(self) -> int:
         """Return the number of the newest checkpoint, healthy or not; 0 if there is none."""
-        return next(iter(checkpoint.saved_steps(self.folder / "checkpoints")), 0)
+        return next(iter(saved_steps(self.folder / "checkpoints")), 0)
 
     def last_checkpoint(self) -> dict[str, Any] | None:
         """Read the newest checkpoint's record and hash the file: "healthy" says whether they agree.
 
         None if there is none. Reads the whole checkpoint.
         """
-        return checkpoint.latest_record(self.folder / "checkpoints")
+        return latest_record(self.folder / "checkpoints")
 
 
 def list_runs(runs: Path = RUNS) -> list[Run]:
@@ -172,6 +187,7 @@ def list_runs(runs: Path = RUNS) -> list[Run]:
 
 def environment() -> dict[str, Any]:
     """Say with what a run was made: versions and device."""
+    import torch
     import torchvision
 
     return {

@@ -4,8 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mmagga.config import Config, config_hash, total_epochs
 from mmagga.errors import MmaggaError
 from mmagga.runs.lock import describe, holder
@@ -18,10 +16,10 @@ _RECENT = 5
 def status(run: Run) -> str:
     """Say how a run stands. Only reads; MmaggaError if the folder holds no run."""
     config = run.load_config()
-    steps, epochs, timing = (run.read(name) for name in ("steps", "epochs", "timing"))
+    steps, epochs, timing = (run.records(name) for name in ("steps", "epochs", "timing"))
     lines = {"run": str(run.folder), "state": _state(run, config, steps)}
-    if len(steps):
-        last = steps.iloc[-1]
+    if steps:
+        last = steps[-1]
         total = _total_steps(config, epochs)
         lines["done"] = (
             f"step {last['step']:.0f} of {total or '?'}, epoch {last['epoch']:.0f} of "
@@ -33,7 +31,7 @@ def status(run: Run) -> str:
             if name not in ("step", "epoch", "stage", "lr")
         )
         lines["lr"] = f"{last['lr']:.3g}"
-        if total and len(timing):
+        if total and timing:
             lines["speed"] = _speed(timing, total - last["step"], config)
     lines["evaluation"] = reached(run.load_metrics())
     record = run.last_checkpoint() or {}
@@ -48,7 +46,7 @@ def overview(runs: Path) -> str:
     lines = []
     for run in list_runs(runs):
         try:
-            state = _state(run, run.load_config(), run.read("steps"))
+            state = _state(run, run.load_config(), run.records("steps"))
             lines.append(f"{run.folder}  {state}; {reached(run.load_metrics())}")
         except MmaggaError as error:
             lines.append(f"{run.folder}  {error}")
@@ -62,30 +60,30 @@ def reached(metrics: dict) -> str:
     return f"mAP {metrics['mAP']:.1%}  rank-1 {metrics['rank-1']:.1%}  (epoch {metrics['epoch']})"
 
 
-def _state(run: Run, config: Config, steps: pd.DataFrame) -> str:
+def _state(run: Run, config: Config, steps: list[dict[str, Any]]) -> str:
     owner = holder(run.folder)
     if owner is not None:
         return f"running, {describe(owner)}"
-    if steps.empty:
+    if not steps:
         return "never started"
-    step = int(steps["step"].iat[-1])
+    step = steps[-1]["step"]
     if run.load_failure().get("step", -1) >= step:
         return f"failed: {run.load_failure()['error']}"
-    if _total_steps(config, run.read("epochs")) == step == run.saved_step():
+    if _total_steps(config, run.records("epochs")) == step == run.saved_step():
         return "finished"
     return f"stopped at step {step}; the same command goes on from its last checkpoint"
 
 
-def _total_steps(config: Config, epochs: pd.DataFrame) -> int | None:
+def _total_steps(config: Config, epochs: list[dict[str, Any]]) -> int | None:
     """Count the steps of the whole run, from its first epoch; None while that is under way."""
-    if epochs.empty:
+    if not epochs:
         return None
-    return int(epochs["step"].iat[0] // epochs["epoch"].iat[0]) * total_epochs(config)
+    return epochs[0]["step"] // epochs[0]["epoch"] * total_epochs(config)
 
 
-def _speed(timing: pd.DataFrame, left: float, config: Config) -> str:
-    recent = timing.tail(_RECENT)
-    rate = recent["frames"].sum() / recent["seconds"].sum()
+def _speed(timing: list[dict[str, Any]], left: float, config: Config) -> str:
+    recent = timing[-_RECENT:]
+    rate = sum(epoch["frames"] for epoch in recent) / sum(epoch["seconds"] for epoch in recent)
     seconds = left * config.ids_per_batch * config.clips_per_id * config.frames / rate
     return f"{rate:.0f} frames/s" + (f"; about {_duration(seconds)} to go" if left else "")
 

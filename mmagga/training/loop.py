@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmagga.config import Config, check, learning_rates, science, stage_of, total_epochs
-from mmagga.data import load_tracklets
+from mmagga.data import find_reader, load_tracklets
 from mmagga.data.augment import Draws, apply, draw
 from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
 from mmagga.data.files.index import checked, fingerprints
@@ -137,6 +137,8 @@ def train(
     """
     run = Run(Path(folder)) if folder else Run.of(config)
     check(config)
+    if tracklets is None:
+        find_reader(config.dataset)
     device = resolve_device(config.device)
     with (
         processes() as here,

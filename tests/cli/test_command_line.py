@@ -1,9 +1,8 @@
-"""What a shell sees: help with examples, errors in one line, exit codes, completion."""
+"""What a shell sees: help with examples, errors in one line, exit codes."""
 
 import functools
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +11,14 @@ from typing import get_args, get_type_hints
 import pytest
 import tyro
 
-from mmagga import errors
+from mmagga import __version__, errors
 from mmagga.__main__ import VERBS, main, render
 from mmagga.cli import shell
 from mmagga.cli.flags import parse
+from mmagga.config import DEMO
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS
+from mmagga.runs import Run
 
 
 def example(verb):
@@ -65,25 +66,49 @@ def test_help_lists_verbs_and_exit_codes(words, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "nearest"),
+    ("words", "meant"),
     [
-        (["trian"], "train"),
-        (["data", "pakc"], "data pack"),
-        (["evalute", "--run", "x"], "evaluate"),
+        (["trian"], "'train'"),
+        (["data", "pakc"], "'data pack'"),
+        (["evalute", "--run", "x"], "'evaluate'"),
+        (["test", "x"], "'evaluate'"),
+        (["eval", "x"], "'evaluate'"),
+        (["check"], "'data check'"),
+        (["heatmap"], "'attention'"),
     ],
 )
-def test_an_unknown_verb_is_told_the_nearest(words, nearest, capsys):
+def test_an_unknown_verb_is_told_the_nearest(words, meant, capsys):
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"the nearest is {nearest!r}" in err
+    assert f"did you mean {meant}?" in err
     assert err.count("\n") == 1
+
+
+def test_an_unknown_verb_far_from_all_is_told_none(capsys):
+    assert main(["xyzzy"]) == 2
+    assert capsys.readouterr().err == "mmagga: no verb 'xyzzy'; mmagga --help lists all\n"
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mmagga {__version__}\n"
+
+
+def test_a_python_without_the_packages_is_told_which_to_use(capsys):
+    def verb() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+
+    assert shell.answer({"verb": verb}, ["verb"]) == 2
+    error = capsys.readouterr().err
+    assert "'torch.nn' is missing from this Python, " + sys.executable in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        (["evaluate", "--runs", "x"], "--run PATH"),
+        (["evaluate", "x", "--rot", "x"], "--root"),
         (["train", "demo", "--sed", "1"], "--seed INT"),
         (["train", "dmeo"], "demo, paper"),
         (["render", "--root", "x", "--preset", "huge"], "medium"),
@@ -176,6 +201,14 @@ def test_errors_of_the_data_verbs(tmp_path, capsys):
     assert "no data set is named 'marss'; there are synthetic, mars" in capsys.readouterr().err
 
 
+def test_an_unknown_data_set_is_named_as_that(tmp_path, capsys):
+    Run(tmp_path).open(DEMO)
+    for words in (["evaluate", str(tmp_path)], ["train", "demo", "--runs", str(tmp_path / "runs")]):
+        assert main([*words, "--dataset", "marss"]) == 2
+        assert "no data set is named 'marss'; there are synthetic" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
@@ -204,45 +237,9 @@ def test_tables_want_a_clone(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "attention", "ledger", "replay", "status"])
-def test_a_run_that_is_not_there(verb, tmp_path, capsys):
-    assert main([verb, *([] if verb == "status" else ["--run"]), str(tmp_path)]) == 2
+@pytest.mark.parametrize("form", ["{}", "--run {}", "--run={}"])
+@pytest.mark.parametrize("verb", ["evaluate", "attention", "ledger", "replay", "report", "status"])
+def test_a_run_that_is_not_there(verb, form, tmp_path, capsys):
+    """A run is named with or without --run."""
+    assert main([verb, *form.format(tmp_path).split()]) == 2
     assert "is no run folder: config.json is missing" in capsys.readouterr().err
-
-
-# --- completion ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def completion(tmp_path_factory):
-    path = tmp_path_factory.mktemp("completion") / "mmagga.bash"
-    assert main(["--tyro-write-completion", "bash", str(path)]) == 0
-    return path
-
-
-def test_completion_is_printed(completion, capsys):
-    assert main(["--tyro-print-completion", "bash"]) == 0
-    assert capsys.readouterr().out.strip() == completion.read_text().strip()
-    assert main(["--tyro-print-completion", "zsh"]) == 0
-    assert "#compdef mmagga" in capsys.readouterr().out
-
-
-@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash to complete words")
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [
-        ("", {verb.split()[0] for verb in VERBS}),
-        ("data ", {"summary", "check", "pack", "crop"}),
-        ("data check --o", {"--on-bad"}),
-        ("train ", {"demo", "paper"}),
-        ("train demo --model.backbone ", {"resnet18", "resnet34", "resnet50", "resnet101"}),
-    ],
-)
-def test_bash_completes(completion, typed, completed):
-    program = """source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _tyro_mmagga
-                 printf '%s\\n' "${COMPREPLY[@]}" """
-    words = ["mmagga", *typed.split(" ")]
-    child = subprocess.run(
-        ["bash", "-c", program, "-", completion, *words], capture_output=True, text=True, check=True
-    )
-    assert set(child.stdout.split()) - {"-h", "--help"} == completed

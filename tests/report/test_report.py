@@ -23,7 +23,7 @@ from mmagga.report import results, test_sections, write
 from mmagga.report.page import Picture
 from mmagga.report.results import Opened, logged
 from mmagga.runs import Run
-from mmagga.runs.checkpoint import saved_steps
+from mmagga.runs.records import saved_steps
 from mmagga.training import load_checked, train
 
 STAGES = tuple(StageConfig(1, 1e-3, what) for what in ("all_but_mma", "mma", "all"))
@@ -253,8 +253,8 @@ def test_a_baseline_has_no_attention(config, tmp_path):
 
 def test_longer_measurements_are_shown_where_they_are(copy, config, tmp_path):
     page = Page(write(copy, config, tmp_path / "report.html", embed=False))
-    assert f"python -m mmagga ledger --run {copy.folder}" in page.text
-    assert f"python -m mmagga attention --run {copy.folder}" in page.text
+    assert f"python -m mmagga ledger {copy.folder}" in page.text
+    assert f"python -m mmagga attention {copy.folder}" in page.text
     numbers = dict.fromkeys(
         ("mAP", "mAP_low", "mAP_high", "rank-1", "rank-5", "rank-20", "mINP"), 0.512
     ) | dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
@@ -286,7 +286,7 @@ def test_another_data_set_has_a_page_of_its_own(copy, config, monkeypatch, capsy
     page = Page(copy.folder / "report-other.html")
     assert "mmagga on other" in page.text
     assert "tested for this page." in page.text, "what training logged is of another data set"
-    assert f"--run {copy.folder} --dataset other --root {config.root}" in page.text
+    assert f"{copy.folder} --dataset other --root {config.root}" in page.text
     assert main(["report", str(copy.folder), *words, "--no-embed"]) == 0
     assert "no test of this run is known yet" in Page(copy.folder / "report-other.html").text
 

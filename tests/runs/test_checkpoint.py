@@ -15,6 +15,7 @@ from torch import nn
 
 from mmagga.errors import CheckpointError, NumericError, ResourceError
 from mmagga.runs import checkpoint
+from mmagga.runs.records import latest_record
 
 
 def state(value):
@@ -46,13 +47,13 @@ def test_the_newest_is_loaded_and_two_are_kept(folder):
     record = json.loads((folder / "00000030.json").read_text())
     assert record["config"] == "abc"
     assert record["bytes"] == (folder / "00000030.pt").stat().st_size
-    assert checkpoint.latest_record(folder)["healthy"]
+    assert latest_record(folder)["healthy"]
 
 
 def test_an_empty_folder_has_none(tmp_path):
     assert checkpoint.load_latest(tmp_path) is None
     assert checkpoint.load_latest(tmp_path / "absent") is None
-    assert checkpoint.latest_record(tmp_path) is None
+    assert latest_record(tmp_path) is None
 
 
 # --- damage -------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_half_a_checkpoint_is_passed_over_by_name(folder, missing):
     (folder / f"00000030{missing}").unlink()
     with pytest.warns(UserWarning, match=r"00000030\.pt"):
         assert_is(checkpoint.load_latest(folder), 20)
-    assert checkpoint.latest_record(folder) == {"step": 30, "healthy": False}
+    assert latest_record(folder) == {"step": 30, "healthy": False}
 
 
 @pytest.mark.parametrize("lost", ["*.json", "*.pt", "[!x]*0.pt"])

@@ -1,7 +1,6 @@
 """Looking at a million files, in worker processes: what each frame is, or what is wrong with it."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ import numpy as np
 
 from mmagga.data.files.decoding import BadFrame, open_image, read_bytes, to_pixels
 from mmagga.errors import ResourceError
+from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress as progress_bar
 
 CHUNK = 512
@@ -41,11 +41,11 @@ def scan(
 ) -> np.ndarray:
     """Give (n,) records `ROW` of these files: bytes, hash and fault, and with `decode` pixels too.
 
-    `workers` processes, by default one a core. Raises ResourceError if one of them is killed.
+    `workers` processes, by default one for each CPU. Raises ResourceError if one of them is killed.
     """
     task, look = "check" if decode else "verify", partial(_look, root, decode=decode)
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    workers = min(workers or usable_cpus(), len(chunks))
     found = [np.zeros(0, ROW)]
     with progress_bar(enabled=progress, total=len(names), unit="frame", desc=task) as bar:
         for rows in _spread(look, chunks, workers):

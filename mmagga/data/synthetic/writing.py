@@ -13,7 +13,6 @@ for iLIDS-VID and PRID 2011.
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +33,7 @@ from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan
 from mmagga.data.synthetic.tables import RENDERER, Tables, Written
 from mmagga.errors import DataError, ResourceError
+from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress as progress_bar
 
 _SMALL = 400
@@ -163,8 +163,7 @@ def _film_all(
 ) -> Iterator[Written]:
     """Render every tracklet, in the order of the plans."""
     if workers is None:
-        usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-        workers = len(usable(0)) if frames >= _SMALL else 1
+        workers = usable_cpus() if frames >= _SMALL else 1
     work, plans = bind(_write, root, spec, layout), LAYOUTS[layout].plans(spec)
     if workers == 1:
         yield from map(work, plans)

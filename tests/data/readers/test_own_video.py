@@ -288,5 +288,5 @@ def test_a_tracklet_without_its_folder(street, tmp_path):
 
 def test_nobody_is_there_to_train_on(street, tmp_path):
     tracklets = crop_video(street, tmp_path / "out", progress=False)
-    with pytest.raises(DataError, match=r"no training tracklets.*evaluate --run RUN --dataset mot"):
+    with pytest.raises(DataError, match=r"no training tracklets.*evaluate RUN --dataset mot"):
         training_labels(tracklets.split("train"))
