@@ -25,7 +25,10 @@ class ModelConfig:
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     """The torchvision ResNet below the head."""
     weights: str | None = None
-    """Start from: nothing, a torchvision weights name such as IMAGENET1K_V1, or a file."""
+    """Start the trunk from: nothing, a torchvision name such as IMAGENET1K_V1, RENDERED_V1 (the
+    kit's own ResNet-18 trunk), a run folder, a checkpoint, or a file with a state dict."""
+    weights_head: bool = False
+    """Of a run or checkpoint, also take the head, except its classifiers."""
     width: int = 1024
     """Features a branch; the embedding has one such slice for each branch."""
     non_local: Literal[0, 1, "half"] = 1
@@ -141,6 +144,8 @@ class Config:
     """The training stages, in order."""
     milestones: tuple[int, ...] = (51, 101, 151, 200)
     """Epochs of a stage at which the learning rate falls to a tenth."""
+    warmup: int = 0
+    """Steps at the start of each stage over which the learning rate rises linearly to its value."""
     weight_decay: float = 5e-4
     """Of Adam."""
     eval_every: int = 50
@@ -228,6 +233,11 @@ def learning_rates(config: Config) -> list[float]:
         for epoch in range(stage.epochs):
             rates.append(stage.lr * 0.1 ** sum(m <= epoch for m in config.milestones))
     return rates
+
+
+def warmup_factor(warmup: int, step: int) -> float:
+    """Return what the learning rate of a stage's step `step` (from 0) is multiplied by."""
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -4,16 +4,12 @@ Shape letters: N images, C channels, H W image, h w feature map (h = H/16, w = W
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
-
-from mmagga.errors import CheckpointError
 
 STRIDE = 16
 """Pixels of the image, down and across, to one position of the feature map."""
@@ -109,23 +105,20 @@ class Backbone(nn.Module):
 
     Args:
         name: one of `NAMES`.
-        weights: None (torch's random initialisation), the name of torchvision weights such as
-            "IMAGENET1K_V1", or the path of a torchvision ResNet state dict.
         non_local: inner channels of the non-local blocks: 1 (authors' code), "half" of C (AGW),
             or 0 for no blocks.
 
     Raises:
         ValueError: an unknown `name` or `non_local`.
-        CheckpointError: `weights` cannot be had, or are not those of this ResNet.
     """
 
     def __init__(
         self,
         name: str = "resnet50",
-        weights: str | Path | None = None,
         non_local: Literal[0, 1, "half"] = 1,
     ) -> None:
         super().__init__()
+        self.name = name
         if name not in NAMES:
             raise ValueError(f"backbone must be one of {', '.join(NAMES)}; got {name!r}")
         if non_local not in (0, 1, "half"):
@@ -133,8 +126,6 @@ class Backbone(nn.Module):
         resnet = models.get_model(name)
         self.channels = resnet.fc.in_features
         resnet.fc = nn.Identity()
-        if weights is not None:
-            _load(resnet, name, weights)
         _unstride(resnet.layer4[0])
         for child, module in resnet.named_children():
             if child not in ("avgpool", "fc"):
@@ -171,53 +162,3 @@ def _interleave(layer: nn.Sequential, count: int, channels: int, inner: int) -> 
         if i >= len(layer) - count:
             blocks[f"non_local{i}"] = NonLocal(channels, inner)
     return nn.Sequential(blocks)
-
-
-def read_tensors(path: Path, allowed: Sequence = ()) -> Any:
-    """Read a torch file without running its code: tensors, plain types and what `allowed` names.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or holds anything else.
-    """
-    try:
-        with torch.serialization.safe_globals(list(allowed)):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    except Exception as error:  # damage can surface as anything
-        raise CheckpointError(
-            f"{path} was refused: it is damaged, or holds more than tensors and numbers, which "
-            f"would mean running its code ({error})"
-        ) from None
-
-
-def _load(resnet: nn.Module, name: str, weights: str | Path) -> None:
-    """Fill a torchvision ResNet, whose `fc` is gone, from named weights or a file."""
-    named = models.get_model_weights(name).__members__
-    path = _fetch(named[weights].url) if weights in named else Path(weights)
-    if not path.is_file():
-        raise CheckpointError(
-            f"weights {str(weights)!r}: no such file, and torchvision's are {', '.join(named)}"
-        )
-    state = read_tensors(path)
-    try:
-        resnet.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
-    except (RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is no state dict of a {name}: {error}") from None
-
-
-def _fetch(url: str) -> Path:
-    """Find torchvision's file in torch's cache, or download it there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = path.stem.rsplit("-", 1)[-1]  # torchvision's names end in the hash's beginning
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"the pretrained weights could not be downloaded ({error}). Where there is a network, "
-            f"get {url} and put it at {path}, or name the file: --model.weights FILE."
-        ) from None
-    return path

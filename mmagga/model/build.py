@@ -18,12 +18,19 @@ def build_model(config: Config, num_ids: int) -> ClipModel:
     """Build the network of `config` for K = `num_ids` persons; its weights follow torch's seed."""
     m = config.model
     if m.name == "baseline":
-        return Baseline(num_ids, m.backbone, m.weights, non_local=m.non_local)
+        return Baseline(
+            num_ids,
+            m.backbone,
+            m.weights,
+            weights_head=m.weights_head,
+            non_local=m.non_local,
+        )
     return MMAGGA(
         num_ids,
         config.frames,
         m.backbone,
         m.weights,
+        weights_head=m.weights_head,
         image_size=(config.height, config.width),
         width=m.width,
         non_local=m.non_local,

@@ -86,11 +86,11 @@ def _recomputed(function: Callable, module: nn.Module, x: Tensor) -> Any:
 
 
 def _contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    return nullcontext(), _unobserved(module)
+    return nullcontext(), unobserved(module)
 
 
 @contextmanager
-def _unobserved(module: nn.Module) -> Iterator[None]:
+def unobserved(module: nn.Module) -> Iterator[None]:
     """While entered, BatchNorm uses a batch's statistics without counting them a second time."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
     momenta = [norm.momentum for norm in norms]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmagga.model.backbone import Backbone, map_size
 from mmagga.model.head import BNNeck, Head, check_map, classifier
 from mmagga.model.outputs import Attention, Output
+from mmagga.model.weights import Taken, start_from
 
 
 class BaselineHead(nn.Module):
@@ -46,12 +47,15 @@ class BaselineHead(nn.Module):
             return Output(F.normalize(necked), feature, (logits,), Attention(frames, {}))
 
     def mma_parameters(self) -> list[nn.Parameter]:
-        """Give nothing: the baseline has no MMA."""
+        """Return nothing: the baseline has no MMA."""
         return []
 
 
 class ClipModel(nn.Module):
     """A backbone for single frames below a head for clips."""
+
+    start: Taken | None = None
+    """What of the weights to start from was taken; None where there were none."""
 
     def __init__(self, backbone: Backbone, head: Head | BaselineHead) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class ClipModel(nn.Module):
         return self.backbone(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
 
     def mma_parameters(self) -> list[nn.Parameter]:
-        """Give the learned MMA matrices, which stage 2 of training learns alone."""
+        """Return the learned MMA matrices, which stage 2 of training learns alone."""
         return self.head.mma_parameters()
 
 
@@ -84,13 +88,15 @@ class MMAGGA(ClipModel):
     Args:
         num_ids: K, training identities.
         frames: T, frames a clip.
-        backbone, weights, non_local: see `Backbone`.
+        backbone, non_local: see `Backbone`.
+        weights, weights_head: what to start from, see `mmagga.model.weights.start_from`; what was
+            taken is the attribute `start`.
         image_size: (height, width) in pixels of the clips to come, only to fail early.
         width, granularities, pooling, mma, temperature, gem_p: see `Head`.
 
     Raises:
         ValueError: an unknown option, or `image_size` gives a map that cannot be cut into cells.
-        CheckpointError: `weights` cannot be had.
+        CheckpointError: `weights` cannot be had, or do not fit.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class MMAGGA(ClipModel):
         backbone: str = "resnet50",
         weights: str | Path | None = None,
         *,
+        weights_head: bool = False,
         image_size: tuple[int, int] = (256, 128),
         width: int = 1024,
         non_local: Literal[0, 1, "half"] = 1,
@@ -109,7 +116,7 @@ class MMAGGA(ClipModel):
         temperature: float = 1.0,
         gem_p: float = 3.0,
     ) -> None:
-        trunk = Backbone(backbone, weights, non_local)
+        trunk = Backbone(backbone, non_local)
         head = Head(
             trunk.channels,
             num_ids,
@@ -123,6 +130,7 @@ class MMAGGA(ClipModel):
         )
         check_map(*map_size(*image_size), head.grids)
         super().__init__(trunk, head)
+        self.start = start_from(self, weights, weights_head)
 
 
 class Baseline(ClipModel):
@@ -132,7 +140,9 @@ class Baseline(ClipModel):
 
     Args:
         num_ids: K, training identities.
-        backbone, weights, non_local: see `Backbone`.
+        backbone, non_local: see `Backbone`.
+        weights, weights_head: what to start from, see `mmagga.model.weights.start_from`; what was
+            taken is the attribute `start`.
         width: size of the embedding, which is L2-normalised.
         dropout: probability, before the classifier.
     """
@@ -143,9 +153,11 @@ class Baseline(ClipModel):
         backbone: str = "resnet50",
         weights: str | Path | None = None,
         *,
+        weights_head: bool = False,
         non_local: Literal[0, 1, "half"] = 1,
         width: int = 512,
         dropout: float = 0.5,
     ) -> None:
-        trunk = Backbone(backbone, weights, non_local)
+        trunk = Backbone(backbone, non_local)
         super().__init__(trunk, BaselineHead(trunk.channels, num_ids, width=width, dropout=dropout))
+        self.start = start_from(self, weights, weights_head)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mmagga.errors import CheckpointError
-from mmagga.model.backbone import read_tensors
 from mmagga.model.networks import MMAGGA, Baseline
+from mmagga.model.weights import read_tensors
 from mmagga.system.files import commit
 
 # Ours -> theirs, by the beginning of the name; the first match counts.

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmagga.config import Config, config_hash, total_epochs
 from mmagga.errors import MmaggaError
+from mmagga.runs.health import describe_health
 from mmagga.runs.lock import describe, holder
 from mmagga.runs.run import Run, list_runs
 
@@ -33,6 +34,8 @@ def status(run: Run) -> str:
         lines["lr"] = f"{last['lr']:.3g}"
         if total and timing:
             lines["speed"] = _speed(timing, total - last["step"], config)
+    if epochs and "health" in epochs[-1]:
+        lines["health"] = describe_health(epochs[-1]["health"])
     lines["evaluation"] = reached(run.load_metrics())
     record = run.last_checkpoint() or {}
     lines["checkpoint"] = _checkpoint(record)

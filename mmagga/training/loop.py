@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmagga.config import Config, check, learning_rates, science, stage_of, total_epochs
+from mmagga.config import (
+    Config,
+    check,
+    learning_rates,
+    science,
+    stage_of,
+    total_epochs,
+    warmup_factor,
+)
 from mmagga.data import find_reader, load_tracklets
 from mmagga.data.augment import Draws, apply, draw
 from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
@@ -41,6 +49,7 @@ from mmagga.system.distributed import (
     synchronise_batchnorm,
 )
 from mmagga.system.interrupt import StopRequest
+from mmagga.training.health import health
 from mmagga.training.recorder import Recorder
 from mmagga.training.state import TrainState, initial_state, make_optimizer
 
@@ -173,6 +182,8 @@ def _train(
     facts = {"num_ids": num_ids, "processes": here.size, "config": science(config)}
     facts |= fingerprints(tracklets)
     state = resume(run, config, facts, steps, device, here)
+    if recorder.bar and state.model.start:
+        print(state.model.start)
     share = here.share(config.ids_per_batch * config.clips_per_id)
     start = divmod(state.step, steps)
     batches = train_loader(people, config, start=start, stop_epoch=end, share=share)
@@ -181,8 +192,9 @@ def _train(
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
                 state.optimizer = make_optimizer(state.model, config.stages[stage], config)
+            rate = rates[batch.epoch] * warmup_factor(config.warmup, within * steps + batch.step)
             for group in state.optimizer.param_groups:
-                group["lr"] = rates[batch.epoch]
+                group["lr"] = rate
             seed_torch(config.seed, "dropout", state.step, here.rank)
             clips, labels = augmented(batch, config, device, share), batch.labels.to(device)
             try:
@@ -192,14 +204,17 @@ def _train(
                 raise
             except torch.OutOfMemoryError:
                 raise ResourceError(_too_large(state, clips, labels, config)) from None
-            recorder.step(state.step, batch.epoch, {"lr": rates[batch.epoch]} | log)
+            recorder.step(state.step, batch.epoch, {"lr": rate} | log)
 
             end_of_epoch = batch.step == steps - 1
             end_of_stage = end_of_epoch and within + 1 == config.stages[stage].epochs
             if end_of_stage:
                 recorder.matrices(state.model)
             if end_of_epoch:
-                recorder.epoch(_scores(state, config, tracklets, batch.epoch + 1, recorder.bar))
+                with autocast(config.hardware, device):
+                    measured = health(state.model, clips)
+                scores = _scores(state, config, tracklets, batch.epoch + 1, recorder.bar)
+                recorder.epoch(scores, measured)
             stopping = any_of(stop.requested)
             if end_of_stage or stopping or recorder.overdue:
                 recorder.save(state, facts)

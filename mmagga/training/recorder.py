@@ -17,6 +17,7 @@ from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
 from mmagga.model.networks import ClipModel
 from mmagga.retrieval import Protocol, Scores
+from mmagga.runs.health import warning
 from mmagga.runs.run import Run
 from mmagga.system.device import precision, resolve_device
 from mmagga.system.distributed import World
@@ -43,6 +44,7 @@ class Recorder:
         self.run, self.config, self.here = run, config, here
         self.bar = bar and here.first
         self.watch = watch
+        self.warned = False
 
     @contextmanager
     def begin(self, step: int, steps: int, tracklets: Tracklets) -> Iterator[None]:
@@ -87,8 +89,8 @@ class Recorder:
                 self.board.add_scalar(f"train/{name}", value, step)
         self._look(_WATCH_EVERY)
 
-    def epoch(self, scores: Scores | None) -> None:
-        """Log the epoch's speed and mean losses, and its evaluation if there was one."""
+    def epoch(self, scores: Scores | None, health: dict[str, Any]) -> None:
+        """Log the epoch's speed, mean losses and health, and its evaluation if there was one."""
         if not self.here.first:
             return
         seconds = self.stepped_at - self.epoch_at  # without the evaluation
@@ -99,6 +101,10 @@ class Recorder:
         record: dict[str, Any] = self.where | {
             name: float(np.mean([log[name] for log in self.logs])) for name in self.logs[0]
         }
+        record["health"] = health
+        if self.bar and (said := warning(health["dead"])) and not self.warned:
+            self.line.write(said)
+            self.warned = True
         if scores is not None:
             record["metrics"] = metrics = scores.summary()
             self.run.save_queries(scores.per_query)

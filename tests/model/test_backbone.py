@@ -1,11 +1,7 @@
-from pathlib import Path
-from urllib.error import URLError
-
 import pytest
 import torch
 from torchvision import models
 
-from mmagga.errors import CheckpointError
 from mmagga.model.backbone import Backbone, NonLocal, map_size
 
 
@@ -81,48 +77,3 @@ def test_unknown_options():
         Backbone("vgg16")
     with pytest.raises(ValueError, match="0, 1 or 'half'"):
         Backbone("resnet18", non_local=2)
-
-
-@pytest.fixture
-def weights_file(tmp_path):
-    path = tmp_path / "plain.pth"
-    torch.save(models.resnet18().state_dict(), path)
-    return path
-
-
-def test_weights_from_a_file(weights_file):
-    backbone = Backbone("resnet18", weights_file)
-    for name, value in torch.load(weights_file, weights_only=True).items():
-        if not name.startswith("fc."):
-            assert torch.equal(backbone.state_dict()[name], value)
-
-
-def test_weights_of_another_resnet(weights_file):
-    with pytest.raises(CheckpointError, match="no state dict of a resnet50"):
-        Backbone("resnet50", str(weights_file))
-
-
-def test_weights_that_are_neither_file_nor_name():
-    with pytest.raises(CheckpointError, match=r"'nowhere\.pth': no such file.*IMAGENET1K_V1"):
-        Backbone("resnet18", "nowhere.pth")
-
-
-def test_named_weights_come_from_the_cache(weights_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    name = Path(models.ResNet18_Weights.IMAGENET1K_V1.url).name
-    (tmp_path / "checkpoints").mkdir()
-    weights_file.rename(tmp_path / "checkpoints" / name)
-    Backbone("resnet18", "IMAGENET1K_V1")
-
-
-def test_named_weights_without_network(tmp_path, monkeypatch):
-    def no_network(*args, **kwargs):
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    url = models.ResNet18_Weights.IMAGENET1K_V1.url
-    with pytest.raises(CheckpointError) as error:
-        Backbone("resnet18", "IMAGENET1K_V1")
-    assert url in str(error.value)
-    assert str(tmp_path / "checkpoints" / Path(url).name) in str(error.value)
