@@ -129,12 +129,13 @@ def test_distances_and_their_quantiles():
     torch.testing.assert_close(distance_quantiles(feature), torch.tensor([5.0, 5.0, 7.7]))
 
 
-def test_smoothing_spreads_a_tenth_over_all_identities():
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_smoothing_spreads_its_share_over_all_identities(smoothing):
     logits, pids = torch.randn(5, 7), torch.tensor([0, 6, 2, 2, 3])
-    target = torch.full((5, 7), 0.1 / 7)
-    target[torch.arange(5), pids] += 0.9
+    target = torch.full((5, 7), smoothing / 7)
+    target[torch.arange(5), pids] += 1 - smoothing
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(smoothed_cross_entropy(logits, pids), expected)
+    torch.testing.assert_close(smoothed_cross_entropy(logits, pids, smoothing), expected)
 
 
 def test_center_loss_equals_a_loop():

@@ -107,6 +107,15 @@ def test_distribution_matches_the_transforms_one_by_one():
     assert np.abs(ours - theirs).max() < 4, "pixels, at every decile of top, left, height, width"
 
 
+def test_erased_boxes_lie_inside_and_reach_every_edge():
+    h, w = size = (8, 8)  # so small that many tries are as high or as wide as the frame
+    top, left, height, width = draw(AugmentConfig(erase=1), 2000, 1, size, 0, 0, 0).erase.T
+    assert (height > 0).all()
+    assert (height.max(), width.max()) == (h - 1, w - 1)
+    assert (top.min(), left.min()) == (0, 0)
+    assert ((top + height).max(), (left + width).max()) == (h, w)
+
+
 def test_crop_brings_in_a_black_border():
     clips = torch.full((1, 1, 3, *SIZE), 255, dtype=torch.uint8)
     draws = Draws(np.array([False]), np.array([0]), np.array([0]), np.zeros((1, 4), int))

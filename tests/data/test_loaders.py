@@ -54,6 +54,21 @@ def test_clips_hold_the_frames_they_say(tracklets):
         assert (batch.frames < torch.tensor(LENGTHS)[batch.rows][:, None]).all()
 
 
+def test_clip_starts_depend_on_seed_epoch_and_step(tmp_path):
+    """Four persons of one tracklet, of 40 frames each: two batches of four clips an epoch."""
+    names = [f"{frame}.png" for frame in range(160)]
+    for name in names:
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
+    rows = [("train", pid, 1, 40 * pid, 40) for pid in range(4)]
+    tracklets = make_tracklets("toy", tmp_path, rows, names)
+    config = dataclasses.replace(CONFIG, seed=1)
+    starts = [batch.frames[:, 0].tolist() for batch in all_batches(tracklets, config)]
+    assert starts[:2] == [[17, 30, 20, 27], [1, 2, 7, 27]]
+    assert len({tuple(values) for values in starts}) == 6, "3 epochs of 2 steps"
+    other = all_batches(tracklets, dataclasses.replace(config, seed=2))
+    assert other[0].frames[:, 0].tolist() != starts[0]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(tracklets, workers):
     config = dataclasses.replace(CONFIG, workers=workers)

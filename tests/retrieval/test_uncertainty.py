@@ -88,6 +88,13 @@ def test_where_there_is_none_p_is_uniform():
     assert 0.4 <= np.mean(ps) <= 0.6
 
 
+def test_two_persons_are_too_few_for_a_small_p():
+    """Of the four flips of two signs, two are as extreme as what was observed: p is one half."""
+    a = pd.DataFrame({"query": [0, 1], "pid": [1, 2], "average_precision": [0.7, 0.9]})
+    b = a.assign(average_precision=[0.4, 0.8])
+    assert paired_difference(a, b).p == pytest.approx(0.5, abs=0.03)
+
+
 def test_a_model_against_itself():
     table = made(np.random.default_rng(4))
     assert paired_difference(table, table) == (0, 0, 0, 1)

@@ -297,17 +297,34 @@ def test_a_planted_gain_is_found_and_a_tie_is_called_one():
     assert lines.loc["never run"].drop(["n", "tie"]).isna().all()
 
 
-def test_rows_are_compared_over_the_seeds_that_both_have():
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_rows_are_compared_over_the_seeds_that_both_have(lacking):
     results, precisions = planted({"a": 0.0, "b": 0.1})
-    fewer = precisions.drop(columns=[("b", 2)])
-    lines = comparison.summary(results[:5], fewer, ["a", "b"])
+    fewer = precisions.drop(columns=[(lacking, 2)])
+    there = (results["label"] != lacking) | (results["seed"] != 2)
+    lines = comparison.summary(results[there], fewer, ["a", "b"])
     tables = [
         precisions[label][[0, 1]].mean(axis=1).rename("average_precision").reset_index()
         for label in ("b", "a")
     ]
     expected = paired_difference(*tables)
-    assert lines.loc["b", "n"] == 2
+    assert lines.loc["b", "n"] == (2 if lacking == "b" else 3)
     assert lines.loc["b", "difference"] == pytest.approx(expected.difference)
+
+
+def test_rows_are_compared_over_all_splits_though_a_seed_lacks_one():
+    results, precisions = planted({"a": 0.0, "b": 0.1})
+    late = precisions.index.get_level_values("pid") >= 15
+    precisions.index = pd.MultiIndex.from_tuples(
+        [(int(second), *rest) for second, (_, *rest) in zip(late, precisions.index, strict=True)],
+        names=precisions.index.names,
+    )
+    for seed in (0, 1, 2):
+        precisions.loc[late, ("b", seed)] += 0.2  # on split 1 the gain is larger
+    for label in ("a", "b"):
+        precisions.loc[late, (label, 1)] = np.nan  # there seed 1 has not run
+    lines = comparison.summary(results, precisions, ["a", "b"])
+    assert lines.loc["b", "difference"] == pytest.approx(0.2, abs=0.01)
 
 
 def test_cost_counts_no_classifier_and_every_frame():

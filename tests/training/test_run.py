@@ -26,7 +26,7 @@ from mmagga.errors import CheckpointError, MmaggaError, NumericError, ResourceEr
 from mmagga.model import fast
 from mmagga.model.head import MMA
 from mmagga.runs import Run, list_runs
-from mmagga.training import loop, train
+from mmagga.training import loop, train, train_step
 from mmagga.training.replay import replay
 
 STAGES = (
@@ -90,6 +90,26 @@ def test_a_run_folder_says_what_happened(finished, config):
     assert 0 < finished.load_metrics()["mAP"] <= 1
     assert finished.load_config() == config
     assert json.loads((finished.folder / "environment.json").read_text())["torch"]
+
+
+def test_an_optimiser_lasts_for_its_stage(finished):
+    """The last stage has two steps: its Adam has seen both, and none of the stages before."""
+    adam = finished.load_state()["optimizer"]["state"]
+    assert {int(parameter["step"]) for parameter in adam.values()} == {2}
+
+
+def test_dropout_differs_from_step_to_step(config, tmp_path, monkeypatch):
+    kept = []
+
+    def spy(state, clips, *rest):
+        if len(kept) < 8:
+            kept.append(torch.nn.functional.dropout(torch.ones(64)))
+        return train_step(state, clips, *rest)
+
+    monkeypatch.setattr(loop, "train_step", spy)
+    one = dataclasses.replace(config, stages=config.stages[:1], eval_every=0)
+    train(one, tmp_path / "run", bar=False)
+    assert len({tuple(mask.tolist()) for mask in kept}) == len(kept) == 4
 
 
 def test_stages_change_what_they_say(config, tmp_path):

@@ -72,6 +72,40 @@ def test_the_untrained_network_is_the_one_training_starts_from(name):
     assert not torch.equal(other.state_dict()[weight], found.state_dict()[weight])
 
 
+SMALL = dataclasses.replace(DEMO, model=ModelConfig(backbone="resnet18", width=16), frames=2)
+PIDS = torch.tensor([0, 0, 1, 1])
+
+
+def after_one_step(config):
+    """Everything that a step on four clips of 128 x 64 pixels changes, and what it logged."""
+    state = initial_state(config, 2, torch.device("cpu"))
+    pixels = torch.randn(4, 2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+    log = train_step(state, pixels, PIDS, config)
+    return state, log
+
+
+def test_weight_decay_and_the_centres_rate_are_those_of_the_configuration():
+    usual, _ = after_one_step(SMALL)
+    decayed, _ = after_one_step(dataclasses.replace(SMALL, weight_decay=0.5))
+    slower = dataclasses.replace(SMALL, loss=dataclasses.replace(SMALL.loss, center_lr=0.05))
+    slow, _ = after_one_step(slower)
+    name = "backbone.layer4.1.conv2.weight"
+    weights = [state.model.state_dict()[name] for state in (usual, decayed, slow)]
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+    start = initial_state(SMALL, 2, torch.device("cpu")).centers.centers
+    moved = [(state.centers.centers - start).norm().item() for state in (usual, decayed, slow)]
+    assert moved == pytest.approx([moved[0], moved[0], moved[0] / 10], rel=1e-4)
+
+
+def test_the_step_smooths_as_configured():
+    losses = []
+    for smoothing in (0.0, 0.3):
+        loss = dataclasses.replace(SMALL.loss, smoothing=smoothing)
+        losses.append(after_one_step(dataclasses.replace(SMALL, loss=loss))[1]["cross_entropy"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-6)
+
+
 class InDouble(nn.Module):
     """A module in float64 among others in float32."""
 

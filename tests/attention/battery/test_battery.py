@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from mmagga.model import MMAGGA
 from mmagga.report.battery import write
 
 QUICK = {"occluders": ("grey",), "curves": ("grey",), "draws": 500, "parts": ("swaps", "curves")}
+ROOT = Path(__file__).parents[3]
 ATTENTION = QUICK | {"parts": ()}
 
 
@@ -200,6 +203,15 @@ def test_a_word_needs_the_whole_interval_beyond_the_threshold(low, high, p, word
     row = {"measure": "A1 DiD", "branch": "p1", "occluder": "object", "value": (low + high) / 2}
     table = pd.DataFrame([row | {"low": low, "high": high, "p": p, "random": np.nan}])
     assert judge(table)["verdict"].tolist() == [word]
+
+
+def test_thresholds_are_those_that_the_committed_results_were_judged_by():
+    table = pd.read_csv(ROOT / "data/results/attention_runs.csv")
+    claims = table.dropna(subset="threshold").drop_duplicates(["measure", "threshold"])
+    assert dict(zip(claims["measure"], claims["threshold"], strict=True)) == {
+        name: claim.threshold for name, claim in CLAIMS.items()
+    }
+    assert len(claims) == len(CLAIMS)
 
 
 def test_many_claims_are_corrected_together_and_the_placebo_is_none():

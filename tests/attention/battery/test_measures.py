@@ -95,6 +95,14 @@ def test_a_clip_that_cannot_say_is_nan():
     assert np.isnan(measures.share_on(-weights, nothing)).all()
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_ratio_of_almost_no_tokens_is_nan(side):
+    some = np.full((2, TOKENS), 0.5)
+    covered = [some, some]
+    covered[side] = np.full((2, TOKENS), 1e-9 / TOKENS)
+    assert np.isnan(measures.log_ratio(UNIFORM[:2], *covered)).all()
+
+
 def test_whole_frames_count_as_occluded_from_a_tenth_on():
     shares = np.array([[0.0, 0.05, 0.1, 0.3, 0.5]])
     occluded, clean = measures.groups(shares, frames=True)
