@@ -21,6 +21,7 @@ def render(
     root: Path,
     preset: Literal["tiny", "demo", "study", "study-clear", "medium", "large"] = "demo",
     layout: Literal["mars", "ilids_vid", "prid2011", "duke_video"] = "mars",
+    without: Literal["occluder", "bag", "hair", "upper", "lower"] | None = None,
     workers: int | None = None,
 ) -> None:
     """Render the built-in data set, with its masks, in the layout of a real one.
@@ -31,11 +32,13 @@ def render(
         root: Folder to make.
         preset: How many people, cameras and tracklets.
         layout: Data set whose reader is to read it.
+        without: Leave out occluders, or one part of everybody; all other pixels stay the same.
         workers: Processes; the bytes do not depend on them.
     """
     from mmagga.data.synthetic import render
 
-    print(f"rendered: {render(root, preset, layout=layout, workers=workers)}")
+    made = render(root, preset, layout=layout, without=without or "", workers=workers)
+    print(f"rendered: {made}")
 
 
 def train(args: list[str]) -> None:

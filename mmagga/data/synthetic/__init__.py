@@ -13,6 +13,11 @@ number of workers.
 """
 
 from mmagga.data.masks import LABELS, OCCLUDER, PALETTE, read_masks
+from mmagga.data.synthetic.counterfactuals import (
+    Counterfactual,
+    counterfactual,
+    tracklet_counterfactual,
+)
 from mmagga.data.synthetic.film import render_tracklet
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan, plans
@@ -26,11 +31,14 @@ __all__ = [
     "PALETTE",
     "PRESETS",
     "RENDERER",
+    "Counterfactual",
     "SyntheticSpec",
     "TrackletPlan",
+    "counterfactual",
     "plans",
     "read_masks",
     "render",
     "render_tracklet",
+    "tracklet_counterfactual",
     "verify",
 ]

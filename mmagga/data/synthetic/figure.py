@@ -4,7 +4,7 @@ Sizes are metres on a person of 1.75 m; `size` scales them to others.
 """
 
 from mmagga.data.masks import ARMS, BAG, HEAD, LEGS, SHOES, TORSO
-from mmagga.data.synthetic import garments
+from mmagga.data.synthetic import garments, people
 from mmagga.data.synthetic.cameras import View
 from mmagga.data.synthetic.paint import Canvas, shadow
 from mmagga.data.synthetic.parts import Knots, Parts, Stance
@@ -13,11 +13,20 @@ from mmagga.data.synthetic.walk import Arm, Leg, Point, Skeleton, skeleton
 
 
 def draw(
-    canvas: Canvas, view: View, person: Person, stance: Stance, label: int | None = None
+    canvas: Canvas,
+    view: View,
+    person: Person,
+    stance: Stance,
+    label: int | None = None,
+    without: str = "",
 ) -> None:
-    """Paint a person, shadows first; `label` replaces those of the parts (somebody in the way)."""
+    """Paint a person, shadows first; `label` replaces those of the parts (somebody in the way).
+
+    `without` leaves out a part of the person, who moves as if it were there.
+    """
     parts = Parts(canvas, view, stance, label, fold_seed=sum(person.name.encode()))
     joints = skeleton(person, stance.phase)
+    person = people.without(person, without)
     _shadows(parts, joints)
     for leg, arm in zip(joints.legs, joints.arms):
         _leg(parts, person, leg)

@@ -1,7 +1,7 @@
 """One tracklet, from its plan to its frames and masks: a pure function of (spec, plan)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from mmagga.data.synthetic.dice import Dice, cis
 from mmagga.data.synthetic.paint import Canvas
 from mmagga.data.synthetic.parts import Stance
 from mmagga.data.synthetic.people import Person, identity
-from mmagga.data.synthetic.plan import SyntheticSpec, TrackletPlan
+from mmagga.data.synthetic.plan import OCCLUDER_PART, SyntheticSpec, TrackletPlan
 
 FRAMES_A_SECOND = 10
 _DIRECTIONS = {"front": 0.0, "right": 0.5 * math.pi, "back": math.pi, "left": 1.5 * math.pi}
@@ -44,8 +44,39 @@ def render_tracklet(spec: SyntheticSpec, plan: TrackletPlan) -> tuple[np.ndarray
     return film(spec, plan)[:2]
 
 
-def film(spec: SyntheticSpec, plan: TrackletPlan) -> Film:
-    """Render a tracklet and measure what is hidden and what is cut in each frame."""
+def film(spec: SyntheticSpec, plan: TrackletPlan, numbers: Sequence[int] | None = None) -> Film:
+    """Render a tracklet and measure what is hidden and what is cut in each frame.
+
+    `numbers` of the frames to render, counted from 0; None renders all of them.
+    """
+    drawn = list(shots(spec, plan, range(plan.frames) if numbers is None else numbers))
+    return Film(
+        np.stack([shot.pixels for shot in drawn]),
+        np.stack([shot.labels for shot in drawn]),
+        [shot.occluded for shot in drawn],
+        [shot.cut for shot in drawn],
+        drawn[0].direction,
+        next((shot.obstacle for shot in drawn if shot.obstacle), ""),
+    )
+
+
+class Shot(NamedTuple):
+    """One frame of a tracklet; the fields are those of `Film`, of one frame."""
+
+    scene: np.ndarray
+    """(3, H, W) float32, what stood before the lens, without the sensor's blur and noise."""
+    pixels: np.ndarray
+    """(H, W, 3) uint8, what the camera delivers."""
+    labels: np.ndarray
+    """(H, W) uint8."""
+    occluded: float
+    cut: str
+    direction: str
+    obstacle: str
+
+
+def shots(spec: SyntheticSpec, plan: TrackletPlan, numbers: Sequence[int]) -> Iterator[Shot]:
+    """Render some frames of a tracklet, one after the other."""
     key = (spec.seed, plan.split, plan.pid, plan.camid, plan.number)
     camera, person = CAMERAS[plan.camid - 1], _who(spec, plan)
     sharpness = max(1.0, spec.height / 128)
@@ -53,29 +84,31 @@ def film(spec: SyntheticSpec, plan: TrackletPlan) -> Film:
     walk = _walk(camera, person, plan.frames, Dice("walk", *key))
     boxes = _detector(plan, Dice("detector", *key))
     obstacle = _obstacle(spec, plan, walk, Dice("obstacle", *key)) if person else None
+    obstacle = None if spec.without == OCCLUDER_PART else obstacle
     tall = person.height if person else 1.75
-
-    shape = (plan.frames, spec.height, spec.width)
-    frames, masks = np.empty((*shape, 3), np.uint8), np.zeros(shape, np.uint8)
-    occluded, cut = [], []
-    for t in range(plan.frames):
-        stance = walk.at(t)
+    for t in numbers:
+        stance, labels = walk.at(t), np.zeros((spec.height, spec.width), np.uint8)
         view = _box(whole, stance, tall, boxes[t], spec)
-        canvas = Canvas(crop(plate, view, *shape[1:]), masks[t])
+        canvas = Canvas(crop(plate, view, *labels.shape), labels)
         in_front = obstacle is not None and obstacle.away(t) < stance.away
         if obstacle and not in_front:
             obstacle.draw(canvas, view, t, BACKGROUND)
         if person:
-            figure.draw(canvas, view, person, stance)
-        visible = masks[t] >= HEAD
+            figure.draw(canvas, view, person, stance, without=spec.without)
+        visible = labels >= HEAD
         if obstacle and in_front:
             obstacle.draw(canvas, view, t, OCCLUDER)
-        hidden = int((visible & (masks[t] == OCCLUDER)).sum())
-        occluded.append(hidden / max(int(visible.sum()), 1))
-        cut.append(_cut(view, stance, tall, spec.height) if person else "")
-        frames[t] = expose(camera, canvas.rgb, Dice("noise", *key, t).bytes(2, 3, *shape[1:]))
-    seen = obstacle.kind if obstacle and OCCLUDER in masks else ""
-    return Film(frames, masks, occluded, cut, walk.direction if person else "", seen)
+        hidden = int((visible & (labels == OCCLUDER)).sum())
+        scene = canvas.rgb.copy()  # the sensor's blur is worked in place
+        yield Shot(
+            scene,
+            expose(camera, canvas.rgb, Dice("noise", *key, t).bytes(2, 3, *labels.shape)),
+            labels,
+            hidden / max(int(visible.sum()), 1),
+            _cut(view, stance, tall, spec.height) if person else "",
+            walk.direction if person else "",
+            obstacle.kind if obstacle and OCCLUDER in labels else "",
+        )
 
 
 def _who(spec: SyntheticSpec, plan: TrackletPlan) -> Person | None:
@@ -227,6 +260,13 @@ class _Obstacle(NamedTuple):
     """Metres from the camera in frame t."""
     draw: Callable[[Canvas, View, int, int], None]
     """Paints it as of frame t, with a label."""
+
+
+def moment(spec: SyntheticSpec, plan: TrackletPlan) -> float:
+    """Return the frame number, between two frames as a rule, at which something would pass."""
+    dice = Dice("obstacle", spec.seed, plan.split, plan.pid, plan.camid, plan.number)
+    dice.chance(spec.occlusion)
+    return dice.uniform(0, plan.frames - 1)
 
 
 def _obstacle(spec: SyntheticSpec, plan: TrackletPlan, walk: _Walk, dice: Dice) -> _Obstacle | None:

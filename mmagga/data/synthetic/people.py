@@ -142,6 +142,34 @@ class Person:
         }
 
 
+def without(person: Person, part: str) -> Person:
+    """Return the same person without one part.
+
+    | part  | becomes                                                            |
+    |-------|--------------------------------------------------------------------|
+    | bag   | no bag, its straps gone with it                                    |
+    | hair  | a bald, shaven head                                                |
+    | upper | plain grey shirt and jacket (a dress keeps its skirt)              |
+    | lower | plain grey trousers, shorts, leggings or skirt                     |
+
+    "" and "occluder", which is not a part of anybody, change nothing.
+    """
+    if part == "bag":
+        return replace(person, bag=Garment("none", person.bag.colour))
+    if part == "hair":
+        known = person.hair_colour if person.hair != "cap" else "dark brown"
+        return replace(person, hair="bald", hair_colour=known, beard=False)
+    if part == "upper":
+        jacket = replace(person.jacket, **_PLAIN) if person.jacket else None
+        return replace(person, upper=replace(person.upper, **_PLAIN), jacket=jacket)
+    if part == "lower":
+        return replace(person, lower=replace(person.lower, **_PLAIN))
+    return person
+
+
+_PLAIN = {"colour": "grey", "pattern": "plain"}
+
+
 def identity(seed: int, split: str, index: int) -> Person:
     """Give the person with this place in "train", "test", "all", "distractor" or "passer-by"."""
     name = f"{split} {index}"

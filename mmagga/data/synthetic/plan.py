@@ -7,6 +7,9 @@ from typing import NamedTuple
 from mmagga.data.synthetic.cameras import CAMERAS
 from mmagga.data.synthetic.dice import Dice
 
+OCCLUDER_PART = "occluder"
+PARTS = ("bag", "hair", "upper", "lower")
+"""What a person can be rendered without, see `people.without`."""
 LONELY_EVERY = 10
 """Every tenth test person has two tracklets only, in two cameras. Both are queries, so that
 without the queries in the gallery they have no match, as with 140 queries of MARS."""
@@ -38,6 +41,8 @@ class SyntheticSpec:
     """Pixels of a frame."""
     seed: int = 0
     """Everything random follows from it."""
+    without: str = ""
+    """"occluder", or one of `PARTS`: what is left out while all else stays as it was."""
 
     def __post_init__(self) -> None:
         people = self.train_ids, self.test_ids
@@ -52,6 +57,8 @@ class SyntheticSpec:
             "identities must be 0 to 9999 in all": min(people) >= 0 and sum(people) <= 9999,
             "distractors and junk must be 0 to 9999": min(strays) >= 0 and max(strays) <= 9999,
             "occlusion must be a share, 0 to 1": 0 <= self.occlusion <= 1,
+            f"without must be {OCCLUDER_PART}, {', '.join(PARTS)} or nothing": self.without
+            in ("", OCCLUDER_PART, *PARTS),
         }
         for rule, holds in rules.items():
             if not holds:

@@ -99,7 +99,7 @@ class Tables:
         about = {
             "renderer": RENDERER,
             **({} if self.layout == "mars" else {"layout": self.layout}),
-            "spec": asdict(self.spec),
+            "spec": spec_values(self.spec),
             "cameras": [camera.name for camera in CAMERAS[: self.spec.cameras]],
             "labels": LABELS,
             "tracklets": self.rows,
@@ -110,6 +110,12 @@ class Tables:
         }
         with self._text("dataset.json") as file:
             file.write(json.dumps(about, indent=2) + "\n")
+
+
+def spec_values(spec: SyntheticSpec) -> dict[str, Any]:
+    """Return the fields of a spec as dataset.json has them: `without` only where it is used."""
+    values = asdict(spec)
+    return values if spec.without else {k: v for k, v in values.items() if k != "without"}
 
 
 def _csv(file: Any) -> Any:

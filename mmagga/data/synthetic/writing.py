@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial as bind
 from io import BytesIO
 from pathlib import Path
@@ -31,7 +31,7 @@ from mmagga.data.synthetic.cameras import CAMERAS
 from mmagga.data.synthetic.film import film
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan
-from mmagga.data.synthetic.tables import RENDERER, Tables, Written
+from mmagga.data.synthetic.tables import RENDERER, Tables, Written, spec_values
 from mmagga.errors import DataError, ResourceError
 from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress as progress_bar
@@ -45,13 +45,16 @@ def render(
     spec: SyntheticSpec | str = "demo",
     *,
     layout: str = "mars",
+    without: str = "",
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Render a data set into `root`, unless it is there already, and give its path.
 
     `spec` is a `SyntheticSpec` or the name of one in `PRESETS`, `layout` one of `LAYOUTS`, which
-    may have no choice of cameras, tracklets, distractors or junk. `workers` processes (all cores by
+    may have no choice of cameras, tracklets, distractors or junk. `without` renders a twin: the same
+    tracklets without their occluders ("occluder") or without one part of everybody ("bag", "hair",
+    "upper", "lower"), all other pixels the same, see `counterfactual`. `workers` processes (all cores by
     default) change the speed and nothing else. Frames go to `root`.partial first: a folder named
     `root` is always complete. Raises DataError if something else is at `root`, ResourceError if
     the disk is too small.
@@ -63,7 +66,7 @@ def render(
         spec = PRESETS[spec]
     if layout not in LAYOUTS:
         raise ValueError(f"the layouts are {', '.join(LAYOUTS)}, not {layout!r}")
-    spec = replace(spec, **LAYOUTS[layout].fixed)
+    spec = replace(spec, **LAYOUTS[layout].fixed, without=without or spec.without)
     if _is_there(root, spec, layout):
         return root
     frames = sum(plan.frames for plan in LAYOUTS[layout].plans(spec))
@@ -88,7 +91,7 @@ def verify(root: str | Path) -> None:
     """Read every frame and mask of a rendered data set; raises DataError if one has changed."""
     root = Path(root)
     about = json.loads((root / "info" / "dataset.json").read_text("utf-8"))
-    digest, layout = hashlib.sha256(), _layout_of(about)
+    digest, layout = hashlib.sha256(), layout_of(about)
     for plan in LAYOUTS[layout].plans(_spec_from(about["spec"])):
         digest.update(_digest(_read(root, layout, plan)))
     if digest.hexdigest() != about["digest"]["files"]:
@@ -97,11 +100,31 @@ def verify(root: str | Path) -> None:
         )
 
 
+def read_about(root: str | Path) -> dict[str, Any]:
+    """Read what a rendered data set says of itself; DataError where there is none."""
+    path = Path(root) / "info" / "dataset.json"
+    if not path.is_file():
+        raise DataError(f"{root} holds no rendered data set (no info/dataset.json): render one")
+    about = json.loads(path.read_text("utf-8"))
+    if about.get("renderer") != RENDERER:
+        raise DataError(
+            f"{root} was made by version {about.get('renderer')} of the renderer, this is version "
+            f"{RENDERER}: delete it, render again."
+        )
+    return about
+
+
+def spec_of(root: str | Path) -> SyntheticSpec:
+    """Return the spec that a data set was rendered from."""
+    return _spec_from(read_about(root)["spec"])
+
+
 def _spec_from(values: dict[str, Any]) -> SyntheticSpec:
     return SyntheticSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _layout_of(about: dict[str, Any]) -> str:
+def layout_of(about: dict[str, Any]) -> str:
+    """Return the name of a rendered data set's layout."""
     return about.get("layout", "mars")
 
 
@@ -125,17 +148,17 @@ def _is_there(root: Path, spec: SyntheticSpec, layout: str) -> bool:
         )
     about = json.loads(about_path.read_text("utf-8"))
     version = about.get("renderer")
-    wanted = {"layout": layout, **json.loads(json.dumps(asdict(spec)))}
-    found = {"layout": _layout_of(about), **about.get("spec", {})}
+    wanted = {"layout": layout, **json.loads(json.dumps(spec_values(spec)))}
+    found = {"layout": layout_of(about), **about.get("spec", {})}
     if version == RENDERER and found == wanted:
         return True
     if version != RENDERER:
         what = f"made by version {version} of the renderer, this is version {RENDERER}"
     else:
         what = "; ".join(
-            f"{name} is {found.get(name)}, wanted {value}"
-            for name, value in wanted.items()
-            if found.get(name) != value
+            f"{name} is {found.get(name)}, wanted {wanted.get(name)}"
+            for name in {**wanted, **found}
+            if found.get(name) != wanted.get(name)
         )
     raise DataError(
         f"{root} holds another rendered data set ({what}). Delete it or choose another folder."
@@ -182,16 +205,16 @@ def _film_all(
 def _write(root: Path, spec: SyntheticSpec, layout: str, plan: TrackletPlan) -> Written:
     shot = film(spec, plan)
     pixels = hashlib.sha256(shot.frames.tobytes() + shot.masks.tobytes()).digest()
-    encoded = []
+    files = []
     for t, (frame, mask) in enumerate(zip(shot.frames, shot.masks)):
         paths = _paths(root, layout, plan, t)
-        image = _jpeg(frame, plan.camid) if paths[0].suffix == ".jpg" else _png(frame)
+        image = encoded(frame, plan, layout)
         for path, data in zip(paths, (image, _png(mask, palette=True))):
             if t == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            encoded.append(data)
-    return Written(plan, pixels, _digest(iter(encoded)), *shot[2:])
+            files.append(data)
+    return Written(plan, pixels, _digest(iter(files)), *shot[2:])
 
 
 def _digest(files: Iterator[bytes]) -> bytes:
@@ -205,6 +228,11 @@ def _paths(root: Path, layout: str, plan: TrackletPlan, t: int) -> tuple[Path, P
     """Give the files of a frame and of its mask."""
     place = LAYOUTS[layout].place(plan, t)
     return root / f"{place}{LAYOUTS[layout].suffix}", root / "masks" / f"{place}.png"
+
+
+def encoded(frame: np.ndarray, plan: TrackletPlan, layout: str) -> bytes:
+    """Return the file of a frame."""
+    return _jpeg(frame, plan.camid) if LAYOUTS[layout].suffix == ".jpg" else _png(frame)
 
 
 def _jpeg(frame: np.ndarray, camid: int) -> bytes:
