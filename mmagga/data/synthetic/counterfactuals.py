@@ -7,7 +7,6 @@
 The renderer draws every random number by a key, so that leaving a thing out moves no other pixel.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -124,6 +123,4 @@ def _pixels(shot: Shot, plan: TrackletPlan, layout: str, as_files: bool) -> np.n
 def _blurred(changed: np.ndarray) -> np.ndarray:
     """Widen a mask (H, W) by the one pixel that the sensor's blur reaches."""
     wide = np.pad(changed, 1)
-    return (
-        wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
-    )
+    return wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]

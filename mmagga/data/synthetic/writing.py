@@ -52,12 +52,12 @@ def render(
     """Render a data set into `root`, unless it is there already, and give its path.
 
     `spec` is a `SyntheticSpec` or the name of one in `PRESETS`, `layout` one of `LAYOUTS`, which
-    may have no choice of cameras, tracklets, distractors or junk. `without` renders a twin: the same
-    tracklets without their occluders ("occluder") or without one part of everybody ("bag", "hair",
-    "upper", "lower"), all other pixels the same, see `counterfactual`. `workers` processes (all cores by
-    default) change the speed and nothing else. Frames go to `root`.partial first: a folder named
-    `root` is always complete. Raises DataError if something else is at `root`, ResourceError if
-    the disk is too small.
+    may have no choice of cameras, tracklets, distractors or junk. `without` renders a twin: the
+    same tracklets without their occluders ("occluder") or without one part of everybody ("bag",
+    "hair", "upper", "lower"), all other pixels the same, see `counterfactual`. `workers` processes
+    (all cores by default) change the speed and nothing else. Frames go to `root`.partial first: a
+    folder named `root` is always complete. Raises DataError if something else is at `root`,
+    ResourceError if the disk is too small.
     """
     root = Path(root)
     if isinstance(spec, str):
