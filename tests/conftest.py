@@ -7,11 +7,12 @@ import pytest
 @pytest.fixture(scope="session")
 def real_data():
     """Real photographs, MARS's tables and published splits, where a developer has them."""
-    beside = Path(__file__).parents[1].parent / "shared" / "data"
-    folder = Path(os.environ.get("MMAGGA_TEST_DATA", beside))
-    if not folder.is_dir():
+    folder = os.environ.get("MMAGGA_TEST_DATA")
+    if folder is None:
         pytest.skip("no folder of real data: set MMAGGA_TEST_DATA to one")
-    return folder
+    if not Path(folder).is_dir():
+        pytest.fail(f"MMAGGA_TEST_DATA is {folder}, which is no folder")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from mmagga.errors import CheckpointError
+from mmagga.system.files import sha256
 
 RENDERED_V1 = "RENDERED_V1"
 """A ResNet-18 trunk that the kit trained on rendered people; see its model card beside the file."""
@@ -176,13 +177,18 @@ def rendered_card() -> dict[str, Any]:
 
 
 def _fetch(url: str) -> Path:
-    """Find torchvision's file in torch's cache, or download it there."""
+    """Find torchvision's file in torch's cache, or download it there, and check its hash."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    digest = path.stem.rsplit("-", 1)[-1]  # torchvision's names end in the hash's beginning
     if path.is_file():
+        if not sha256(path).startswith(digest):
+            raise CheckpointError(
+                f"{path} is damaged, or not the file of that name: its SHA-256 does not begin with "
+                f"{digest}. Delete it, and it is downloaded again"
+            )
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = path.stem.rsplit("-", 1)[-1]  # torchvision's names end in the hash's beginning
         torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(

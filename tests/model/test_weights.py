@@ -1,6 +1,7 @@
 """Start weights: every form they come in, and what is said of what does not fit."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
@@ -10,6 +11,7 @@ from torchvision import models
 
 from mmagga.errors import CheckpointError
 from mmagga.model import MMAGGA, Baseline
+from mmagga.system.files import sha256
 
 
 def small(weights=None, **options):
@@ -113,12 +115,20 @@ def test_weights_that_are_neither_file_nor_name(tmp_path):
         small(tmp_path)
 
 
-def test_named_weights_come_from_the_cache(plain, tmp_path, monkeypatch):
+def test_named_weights_come_from_the_cache_if_their_hash_is_right(plain, tmp_path, monkeypatch):
+    cached = tmp_path / "checkpoints" / "resnet18.pth"
+    cached.parent.mkdir()
+    torch.save(plain, cached)
+    cached = cached.rename(cached.with_name(f"resnet18-{sha256(cached)[:8]}.pth"))
+    weights = SimpleNamespace(url=f"https://download.pytorch.org/models/{cached.name}")
+    named = SimpleNamespace(__members__={"IMAGENET1K_V1": weights})
+    monkeypatch.setattr(models, "get_model_weights", lambda name: named)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    name = Path(models.ResNet18_Weights.IMAGENET1K_V1.url).name
-    (tmp_path / "checkpoints").mkdir()
-    torch.save(plain, tmp_path / "checkpoints" / name)
     assert small("IMAGENET1K_V1").start.source == "IMAGENET1K_V1"
+
+    torch.save(plain | {"conv1.weight": plain["conv1.weight"] + 1}, cached)
+    with pytest.raises(CheckpointError, match=rf"{cached.name} is damaged.*Delete it"):
+        small("IMAGENET1K_V1")
 
 
 def test_named_weights_without_network(tmp_path, monkeypatch):

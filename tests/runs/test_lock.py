@@ -34,24 +34,26 @@ FORK = """
         time.sleep(60)
 """
 
+# Says when it is ready, starts when it is told to, and holds the lock until its input ends.
 CONTEND = """
-    import sys, time
+    import sys
     from mmagga.errors import MmaggaError
     from mmagga.runs.lock import RunLock
-    time.sleep(max(0, float(sys.argv[2]) - time.time()))
+    print("ready", flush=True)
+    sys.stdin.readline()
     try:
         with RunLock(sys.argv[1]):
-            time.sleep(1)
-            print("won")
+            print("won", flush=True)
+            sys.stdin.read()
     except MmaggaError as error:
-        print(error)
+        print(error, flush=True)
         sys.exit(error.code)
 """
 
 
-def start(code, *arguments):
+def start(code, *arguments, stdin=None):
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -135,9 +137,14 @@ def test_a_forked_child_that_unwinds_leaves_the_lock_alone(tmp_path):
 
 
 def test_of_those_that_start_at_the_same_instant_one_wins(tmp_path):
-    instant = time.time() + 1.5
-    starters = [start(CONTEND, tmp_path, instant) for _ in range(5)]
-    said = [process.communicate(timeout=60)[0] for process in starters]
+    starters = [start(CONTEND, tmp_path, stdin=subprocess.PIPE) for _ in range(5)]
+    assert [process.stdout.readline() for process in starters] == ["ready\n"] * 5
+    for process in starters:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.stdout.readline() for process in starters]
+    for process in starters:
+        process.communicate(timeout=60)
     assert sorted(process.returncode for process in starters) == [0, 2, 2, 2, 2]
     assert said.count("won\n") == 1
     assert sum("in use by process" in text for text in said) == 4
