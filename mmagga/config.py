@@ -55,6 +55,9 @@ class AugmentConfig:
     """Pixels of border before the random crop back to size."""
     erase: float = 0.5
     """Probability of random erasing."""
+    tone: float = 0.0
+    """Spread of a random change of light and colour, the same for all frames of a clip: logarithm
+    of the gain of each channel, and half that of the contrast. 0, the authors', changes nothing."""
     per_clip: bool = False
     """Draw once for the whole clip; the authors draw for every frame on its own."""
 

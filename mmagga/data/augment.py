@@ -29,6 +29,7 @@ class Draws(NamedTuple):
     top: np.ndarray  # (N,) int64, 0..2·pad: where the crop starts in the padded frame
     left: np.ndarray  # (N,) int64, 0..2·pad
     erase: np.ndarray  # (N, 4) int64: top, left, height, width; height 0 erases nothing
+    tone: np.ndarray  # (N, 3, 2) float32: of each normalised channel the factor and the shift
 
 
 def draw(
@@ -48,7 +49,22 @@ def draw(
     erase = _erase_boxes(g, n, size)
     erase[g.random(n) >= config.erase] = 0
     repeat = frames if config.per_clip else 1
-    return Draws(*(np.repeat(values, repeat, axis=0) for values in (flip, top, left, erase)))
+    move = (np.repeat(values, repeat, axis=0) for values in (flip, top, left, erase))
+    return Draws(*move, np.repeat(_tones(config.tone, clips, seed, epoch, step), frames, axis=0))
+
+
+def _tones(spread: float, clips: int, seed: int, epoch: int, step: int) -> np.ndarray:
+    """Draw a change of light and colour for each clip: (clips, 3, 2) factors and shifts.
+
+    A pixel p in [0, 1] becomes gain · (contrast · (p - 1/2) + 1/2), which is linear in the
+    normalised value too. The draws are their own, so that a spread of 0 changes no other.
+    """
+    g = generator(seed, "tone", epoch, step)
+    gain = np.exp(spread * g.uniform(-1, 1, (clips, 3)))
+    contrast = np.exp(spread / 2 * g.uniform(-1, 1, (clips, 1)))
+    mean, std = np.array(MEAN), np.array(STD)
+    shift = (gain * (contrast * mean + (1 - contrast) / 2) - mean) / std
+    return np.stack([gain * contrast, shift], axis=2).astype(np.float32)
 
 
 def _erase_boxes(g: np.random.Generator, n: int, size: tuple[int, int]) -> np.ndarray:
@@ -72,7 +88,10 @@ def apply(clips: Tensor, draws: Draws, pad: int) -> Tensor:
     """Turn (B, T, 3, H, W) bytes into the normalised, augmented float32 input of the same shape."""
     frames = clips.flatten(0, 1)  # (N, 3, H, W)
     move = move_by_slices if frames.device.type == "cpu" else move_by_gather
-    out = normalize(move(frames, draws, pad))
+    out = normalize(move(frames, draws, pad))  # (N, 3, H, W) float32
+    if (draws.tone != (1, 0)).any():
+        factor, shift = torch.from_numpy(draws.tone).to(out.device)[..., None, None].unbind(2)
+        out.mul_(factor).add_(shift)  # (N, 3, 1, 1) each
     value = torch.tensor(ERASE_VALUE, device=out.device).view(3, 1, 1)
     for n in np.flatnonzero(draws.erase[:, 2]):
         top, left, height, width = draws.erase[n].tolist()

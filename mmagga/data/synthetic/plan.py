@@ -70,6 +70,9 @@ PRESETS: dict[str, SyntheticSpec] = {
     "demo": SyntheticSpec(24, 20, distractors=12, junk=4),
     "study": SyntheticSpec(32, 80, distractors=40, junk=8),
     "study-clear": SyntheticSpec(32, 80, distractors=40, junk=8, occlusion=0),
+    "world": SyntheticSpec(300, 160, frames=(8, 16), distractors=40, junk=8),
+    "world-clear": SyntheticSpec(300, 160, frames=(8, 16), distractors=40, junk=8, occlusion=0),
+    "start": SyntheticSpec(1200, 60, cameras=6, tracklets=(5, 6), frames=(4, 6), seed=20),
     "medium": SyntheticSpec(
         110, 90, cameras=6, tracklets=(5, 9), frames=(8, 32), distractors=120, junk=40
     ),
@@ -77,8 +80,9 @@ PRESETS: dict[str, SyntheticSpec] = {
         1000, 1000, cameras=6, tracklets=(8, 12), frames=(8, 40), distractors=700, junk=300
     ),
 }
-"""Sizes by name: `tiny` for tests, `demo` for the notebooks, `study` for the committed ablations
-and the attention study, `study-clear` the same without occluders; `large` has 20,000 tracklets."""
+"""Sizes by name: `tiny` for tests, `demo` for the notebooks, `world` for the committed module and
+attention studies, `world-clear` the same without occluders, `start` for the people that the weights
+RENDERED_V1 come from (of another seed, so that nobody is in two sets); `large` has 20,000 tracklets."""
 
 
 class TrackletPlan(NamedTuple):
