@@ -20,7 +20,8 @@ from mmagga.errors import MmaggaError
 def render(
     root: Path,
     preset: Literal[
-        "tiny", "demo", "study", "study-clear", "world", "world-clear", "start", "medium", "large"
+        "tiny", "demo", "study", "study-clear", "world", "world-clear", "tuning", "start",
+        "medium", "large",
     ] = "demo",
     layout: Literal["mars", "ilids_vid", "prid2011", "duke_video"] = "mars",
     without: Literal["occluder", "bag", "hair", "upper", "lower"] | None = None,

@@ -11,17 +11,19 @@ from mmagga.errors import MmaggaError
 
 STUDY = replace(
     DEMO,
-    root=Path("data/synthetic-study"),
+    root=Path("data/synthetic-world"),
+    ids_per_batch=8,
+    clips_per_id=2,
+    model=replace(DEMO.model, weights="RENDERED_V1"),
     stages=(
-        StageConfig(epochs=18, lr=1e-3, trainable="all_but_mma"),
-        StageConfig(epochs=2, lr=2.5e-2, trainable="mma"),
-        StageConfig(epochs=4, lr=2e-4, trainable="all"),
+        StageConfig(epochs=12, lr=1.5e-4, trainable="all_but_mma"),
+        StageConfig(epochs=2, lr=2.5e-3, trainable="mma"),
+        StageConfig(epochs=6, lr=3e-5, trainable="all"),
     ),
-    milestones=(14,),
-    eval_every=0,
-    workers=0,
+    milestones=(9,),
+    eval_every=2,
 )
-"""`DEMO` with fewer epochs on more people: the base of the ablations in `data/results`."""
+"""`DEMO` on the rendered preset `world`, 37 steps an epoch: the base of the committed studies."""
 
 BASES = {"demo": DEMO, "study": STUDY, "paper": PAPER}
 
@@ -53,17 +55,60 @@ _GRANULARITIES = {" + ".join(("global", *some)): some for some in _subsets(("p3"
 _PLAIN = {"loss.smoothing": 0.0, "loss.triplet": "none", "loss.center": 0.0}
 _NO_METRIC = {"loss.triplet": "none", "loss.center": 0.0}
 
+_MODULES = {
+    "baseline": {"model.name": "baseline"},
+    "+ MG": {"model.mma": "stripes", "model.pooling": "mean"},
+    "+ MMA": {"model.pooling": "mean"},
+    "+ GGA": {"model.mma": "stripes"},
+    "MMA-GGA": {},
+}
+
+
+def _at_rate(rate: float) -> Callable[[Config], tuple[StageConfig, ...]]:
+    """Train the first stage at `rate`, and the last one in its proportion to the first."""
+
+    def stages(base: Config) -> tuple[StageConfig, ...]:
+        first = base.stages[0].lr
+        return tuple(
+            stage if stage.trainable == "mma" else replace(stage, lr=stage.lr / first * rate)
+            for stage in base.stages
+        )
+
+    return stages
+
+
+def _stage_2_at(rate: float) -> Callable[[Config], tuple[StageConfig, ...]]:
+    return lambda base: tuple(
+        replace(stage, lr=rate) if stage.trainable == "mma" else stage for stage in base.stages
+    )
+
+
 GRIDS = {
     "modules": Grid(
         "What do MMA and GGA earn, each alone and together?",
-        {
-            "baseline": {"model.name": "baseline"},
-            "+ MMA": {"model.pooling": "mean"},
-            "+ GGA": {"model.mma": "stripes"},
-            "MMA-GGA": {},
-        },
-        {"parts": ("+ MMA", "+ GGA", "MMA-GGA"), "MMA": ("+ MMA", "MMA-GGA"),
+        _MODULES,
+        {"MG": ("+ MG", "+ MMA", "+ GGA", "MMA-GGA"), "MMA": ("+ MMA", "MMA-GGA"),
          "GGA": ("+ GGA", "MMA-GGA")},
+    ),
+    "rates": Grid(
+        "Which learning rate suits each row of the module study? On people of no test set.",
+        {f"{label}, {rate:g}": changes | {"stages": _at_rate(rate)}
+         for label, changes in _MODULES.items() for rate in (1.5e-4, 5e-4)},
+    ),
+    "recipe": Grid(
+        "What keeps the head alive? On people of no test set.",
+        {
+            "as it is": {},
+            "warm-up of 60 steps": {"warmup": 60},
+            "no centre loss": {"loss.center": 0.0},
+            "no triplet": {"loss.triplet": "none"},
+            "P = 4, K = 4": {"ids_per_batch": 4, "clips_per_id": 4},
+            "rate 1e-3": {"stages": _at_rate(1e-3)},
+            "stage 2 at 2.5e-2": {"stages": _stage_2_at(2.5e-2)},
+            "from random weights": {"model.weights": None},
+            "from random weights, warm-up": {"model.weights": None, "warmup": 120},
+            "from random weights, rate 1e-3": {"model.weights": None, "stages": _at_rate(1e-3)},
+        },
     ),
     "granularities": Grid(
         "Which granularities are needed? p3 has 2 stripes, p1 4, p2 8.",

@@ -72,6 +72,7 @@ PRESETS: dict[str, SyntheticSpec] = {
     "study-clear": SyntheticSpec(32, 80, distractors=40, junk=8, occlusion=0),
     "world": SyntheticSpec(300, 160, frames=(8, 16), distractors=40, junk=8),
     "world-clear": SyntheticSpec(300, 160, frames=(8, 16), distractors=40, junk=8, occlusion=0),
+    "tuning": SyntheticSpec(300, 60, frames=(8, 12), seed=7),
     "start": SyntheticSpec(1200, 60, cameras=6, tracklets=(5, 6), frames=(4, 6), seed=20),
     "medium": SyntheticSpec(
         110, 90, cameras=6, tracklets=(5, 9), frames=(8, 32), distractors=120, junk=40
@@ -81,7 +82,8 @@ PRESETS: dict[str, SyntheticSpec] = {
     ),
 }
 """Sizes by name: `tiny` for tests, `demo` for the notebooks, `world` for the committed module and
-attention studies, `world-clear` the same without occluders, `start` for the people that the weights
+attention studies, `world-clear` the same without occluders, `tuning` other people to choose settings on,
+`start` for the people that the weights
 RENDERED_V1 come from (of another seed, so that nobody is in two sets); `large` has 20,000 tracklets."""
 
 
