@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mmagga.config import DEMO, Config, ModelConfig, StageConfig, config_hash
@@ -81,7 +81,7 @@ def main(
     run = train(config, Run.of(config, runs).folder, tracklets=tracklets)
     model, record = run.load_with_record()
     tensors = {k: stored(v) for k, v in model.state_dict().items() if ".classifier." not in k}
-    commit(out, lambda file: save_file(tensors, file.name))
+    commit(out, lambda file: file.write(save(tensors)))
     weights = replace(config, model=replace(config.model, weights=str(out), weights_head=True))
     network = build_model(weights, 1).to(resolve_device(device)).eval()
     last = run.records("epochs")[-1]

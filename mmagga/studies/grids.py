@@ -90,6 +90,7 @@ GRIDS = {
         {"MG": ("+ MG", "+ MMA", "+ GGA", "MMA-GGA"), "MMA": ("+ MMA", "MMA-GGA"),
          "GGA": ("+ GGA", "MMA-GGA")},
     ),
+    "whole": Grid("The method as it is, for the study of its attention.", {"MMA-GGA": {}}),
     "rates": Grid(
         "Which learning rate suits each row of the module study? On people of no test set.",
         {f"{label}, {rate:g}": changes | {"stages": _at_rate(rate)}
