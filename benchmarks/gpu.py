@@ -67,9 +67,10 @@ def commands(step: Step, o: Options) -> Iterator[list[str]]:
                if o.tiny else ["--repeats", "8", "--runs", "2", "--compile"])]  # fmt: skip
     elif step == "weights":
         words = ["--data", str(o.work), "--runs", str(o.work / "runs")]
-        words += ["--photographs", str(o.photographs)] if o.photographs else []
+        if o.photographs and not o.tiny:
+            words += ["--photographs", str(o.photographs)]
         if o.tiny:
-            words += ["--out", str(o.out / "tiny.safetensors"), "--people", "8", "--epochs", "1"]
+            words += ["--out", str(o.out / "tiny.safetensors"), "--people", "3", "--epochs", "1"]
             words += ["--workers", "0"]
         yield [PYTHON, str(bench / "rendered_v1.py"), "--device", o.device, *words]
     elif step == "recipe":
@@ -86,7 +87,15 @@ def commands(step: Step, o: Options) -> Iterator[list[str]]:
             yield [*mmagga, "data", "check", "--dataset", "synthetic", "--root", str(root)]
         yield [*mmagga, "ablate", "modules", *study(o, o.work / "world"), *places, *queue, *seeds]
         clear = ["--runs", str(o.work / "runs-clear"), "--out", str(o.out / "clear")]
-        yield [*mmagga, "ablate", "whole", *study(o, o.work / "world-clear"), *clear, *queue, *seeds]
+        yield [
+            *mmagga,
+            "ablate",
+            "whole",
+            *study(o, o.work / "world-clear"),
+            *clear,
+            *queue,
+            *seeds,
+        ]
     elif step == "battery":
         yield [PYTHON, str(bench / "attention_study.py"), "--device", o.device, "--work", str(o.work),
                "--out", str(o.out)]  # fmt: skip

@@ -64,7 +64,9 @@ def main(
     workers: int = 4,
 ) -> None:
     """Train and write; `people` and `epochs` make a smaller one, to try the command."""
-    spec = PRESETS["start"] if people is None else replace(PRESETS["start"], train_ids=people)
+    spec = PRESETS["start"]
+    if people is not None:
+        spec = replace(spec, train_ids=people, test_ids=people, tracklets=(2, 3), cameras=2)
     began = time.monotonic()
     root = render(data / "synthetic-start", spec)
     share = epochs / START.stages[0].epochs
@@ -72,6 +74,7 @@ def main(
         START,
         root=root,
         ids_per_batch=min(START.ids_per_batch, spec.train_ids),
+        clips_per_id=START.clips_per_id if people is None else 2,
         stages=(replace(START.stages[0], epochs=epochs),),
         milestones=tuple(max(1, round(share * m)) for m in START.milestones),
         device=device,
@@ -103,7 +106,9 @@ def main(
         "scores": {},
     }
     sets = {"unseen people of the preset start": tracklets}
-    sets["demo"] = checked(load_tracklets("synthetic", render(data / "synthetic-demo", "demo")))
+    if people is None:
+        demo = render(data / "synthetic-demo", "demo")
+        sets["demo"] = checked(load_tracklets("synthetic", demo))
     for name, test in sets.items():
         card["scores"][name] = scores(network, test, config)
     if photographs is not None:
