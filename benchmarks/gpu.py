@@ -4,12 +4,12 @@
     speed     benchmarks/model.py: training and embedding against plain and bare ResNet-50
     weights   benchmarks/rendered_v1.py: RENDERED_V1 from nothing
     recipe    the grids `recipe` and `rates` on the preset `tuning`
-    modules   the grid `modules` on the preset `world`, three seeds, and its last row on `world-clear`
+    modules   the grid `modules` on `world`, three seeds; the whole method on `world-clear`
     battery   benchmarks/attention_study.py on the networks of `modules`
-    paper     the paper's size on rendered people of 256x128: baseline, then MMA-GGA from its trunk
+    paper     the paper's size on rendered people: baseline, then MMA-GGA from its trunk
 
-`--out` gets steps.csv (what ran, how long, exit code), a log for each step and the results. Runs and
-data stay in `--work`, so that a second call goes on. Steps that no time is left for are named.
+`--out` gets steps.csv (what ran, how long, exit code), a log for each step and the results. Runs
+and data stay in `--work`, so that a second call goes on. Steps that no time is left for are named.
 """
 
 import os
@@ -97,8 +97,8 @@ def commands(step: Step, o: Options) -> Iterator[list[str]]:
             *seeds,
         ]
     elif step == "battery":
-        yield [PYTHON, str(bench / "attention_study.py"), "--device", o.device, "--work", str(o.work),
-               "--out", str(o.out)]  # fmt: skip
+        words = ["--device", o.device, "--work", str(o.work), "--out", str(o.out)]
+        yield [PYTHON, str(bench / "attention_study.py"), *words]
     elif step == "paper":
         words = ["--out", str(o.out), "--work", str(o.work), "--device", o.device]
         yield [PYTHON, str(bench / "paper_size.py"), *words, *(["--tiny"] if o.tiny else [])]

@@ -1,12 +1,13 @@
 """Make the start weights RENDERED_V1 from nothing: render, train, score, write, describe.
 
-    python benchmarks/rendered_v1.py [--photographs FOLDER] [--out mmagga/model/rendered_v1.safetensors]
+    python benchmarks/rendered_v1.py [--photographs FOLDER] [--out FILE.safetensors]
 
 The network is the baseline on a ResNet-18, trained from random weights on the rendered preset
-`start`: 1,200 people who are in no other preset, before six cameras, with random changes of light and
-colour. Convolutions and matrices are stored in half precision, BatchNorm in single. Scores are those
-of the stored weights, on people who were not in training, beside embeddings that learn nothing.
-`--photographs` is a folder in PRID 2011's layout; its ten splits are scored without any training.
+`start`: 1,200 people who are in no other preset, before six cameras, with random changes of light
+and colour. Convolutions and matrices are stored in half precision, BatchNorm in single. Scores are
+those of the stored weights, on people who were not in training, beside embeddings that learn
+nothing. `--photographs` is a folder in PRID 2011's layout; its ten splits are scored without any
+training.
 """
 
 import datetime

@@ -50,8 +50,10 @@ def health(model: ClipModel, clips: Tensor) -> dict[str, Any]:
     modes = [(module, module.training) for module in model.modules()]
     model.train()
     try:
-        with unobserved(model), torch.compiler.set_stance("force_eager"):
-            maps = model.maps(clips).float()  # (B, T, C, h, w)
+        with unobserved(model):
+            # Not through a compiled call, which would compile this mode anew.
+            maps = model.backbone.forward(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+            maps = maps.float()  # (B, T, C, h, w)
             feature = model.head(maps).feature  # (B, branches·D)
     finally:
         for module, training in modes:

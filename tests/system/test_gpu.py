@@ -1,4 +1,4 @@
-"""What only a GPU can show; `pytest -m gpu` runs these alone, `benchmarks/gpu.sh` before anything."""
+"""What only a GPU can show: `pytest -m gpu` runs these alone."""
 
 import dataclasses
 import hashlib

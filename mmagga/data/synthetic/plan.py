@@ -82,9 +82,9 @@ PRESETS: dict[str, SyntheticSpec] = {
     ),
 }
 """Sizes by name: `tiny` for tests, `demo` for the notebooks, `world` for the committed module and
-attention studies, `world-clear` the same without occluders, `tuning` other people to choose settings on,
-`start` for the people that the weights
-RENDERED_V1 come from (of another seed, so that nobody is in two sets); `large` has 20,000 tracklets."""
+attention studies, `world-clear` the same without occluders, `tuning` other people, to choose
+settings on, `start` the people that the weights RENDERED_V1 come from (the last two of seeds of
+their own, so that nobody is in two sets); `large` has 20,000 tracklets."""
 
 
 class TrackletPlan(NamedTuple):
