@@ -51,7 +51,7 @@ from mmagga.figures import searched_tracklets, spread
 from mmagga.model.backbone import map_size
 from mmagga.model.outputs import Attention, tree_cat, tree_map
 from mmagga.randomness import generator
-from mmagga.retrieval import Embeddings, NoMatch, Protocol, Scores, evaluate
+from mmagga.retrieval import Embeddings, Protocol, Scores, evaluate
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
 from mmagga.training.loop import load_checked
@@ -145,12 +145,8 @@ class BrowserState:
 
     @cached_property
     def per_query(self) -> pd.DataFrame:
-        """As in `Scores`; without a match for anybody, as in one's own video, nothing is known."""
-        try:
-            return self.scores.per_query
-        except NoMatch:
-            unknown = pd.array([pd.NA] * (len(self.all) - self.first_query), dtype="Int64")
-            return pd.DataFrame({"average_precision": np.nan, "first_hit": unknown})
+        """As in `Scores`; without a match for anybody, as in one's own video, without measures."""
+        return self.scores.per_query
 
     @cached_property
     def similarity_spread(self) -> float:

@@ -33,6 +33,9 @@ class Tracklets:
     """(F,) frame paths relative to `root`, POSIX; NumPy's StringDType, about 50 bytes a name."""
     queries_in_gallery: bool = False
     """Whether the standard protocol of this set searches the query tracklets too (MARS)."""
+    one_camera: bool = False
+    """Whether all test tracklets come from one camera: each is a query, searched among the others,
+    and tracklets of its person count as matches although the camera is the same."""
     notes: tuple[str, ...] = ()
     """What the reader has to say: junk dropped, splits recognised or not, gaps."""
 
@@ -53,6 +56,14 @@ class Tracklets:
     def lengths(self) -> np.ndarray:
         """(N,) int64 frames of each tracklet."""
         return self.table["length"].to_numpy()
+
+    @property
+    def views(self) -> np.ndarray:
+        """(N,) int64: tracklets of one person and one view are no matches of each other.
+
+        The view is the camera; where there is only one camera, each tracklet is its own view.
+        """
+        return self.table["first"].to_numpy() if self.one_camera else self.camids
 
     def frames(self, row: int) -> list[Path]:
         """Give the frame files of tracklet `row`, in time order."""

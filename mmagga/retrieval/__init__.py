@@ -14,7 +14,7 @@ from mmagga.retrieval.embedding import CLIP_RULES, ClipRule, Embeddings, embed, 
 from mmagga.retrieval.projection import project
 from mmagga.retrieval.protocol import PROTOCOLS, Protocol
 from mmagga.retrieval.reranking import rerank
-from mmagga.retrieval.scores import NoMatch, Scores, evaluate, rank_list
+from mmagga.retrieval.scores import Scores, evaluate, rank_list
 from mmagga.retrieval.uncertainty import Interval, PairedDifference, bootstrap, paired_difference
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "DistanceHistogram",
     "Embeddings",
     "Interval",
-    "NoMatch",
     "PairedDifference",
     "Protocol",
     "Scores",

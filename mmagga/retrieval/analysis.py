@@ -150,18 +150,18 @@ def distance_histogram(
     is missing.
     """
     search = prepare(query, gallery, protocol, chunk, device)
-    pids, camids = search.pids, search.camids
+    pids, numbers = search.pids, np.arange(len(query.pids))
     top = 2 * search.largest or 1.0
     counts = torch.zeros(2, bins, dtype=torch.int64)
     for start in range(0, len(query.pids), chunk):
         some = slice(start, start + chunk)
         vectors = search.queries(some)
         for first, block in search.blocks(chunk):
-            columns = slice(first, first + len(block))
+            columns = np.arange(first, first + len(block))
             distances = squared_distances(vectors, block).clamp_(0).sqrt_().cpu() / search.scale
             bin_of = (distances * (bins / top)).long().clamp_(max=bins - 1)
             same = query.pids[some, None] == pids[columns]
-            junk = same & (query.camids[some, None] == camids[columns])
+            junk = search.excluded(numbers[some], columns)
             same &= pids[columns] != DISTRACTOR
             for row, pairs in enumerate((same & ~junk, ~same & ~junk)):
                 counts[row] += torch.bincount(bin_of[pairs], minlength=bins)

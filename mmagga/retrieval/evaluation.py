@@ -17,9 +17,15 @@ from mmagga.system.distributed import collect, world
 def embed_test(
     model: nn.Module, tracklets: Tracklets, config: Config, bar: bool = True
 ) -> tuple[Embeddings, Embeddings]:
-    """Embed the query and the gallery tracklets by their dense clips."""
-    query, gallery = tracklets.split("query"), tracklets.split("gallery")
-    return embed_split(model, query, config, bar), embed_split(model, gallery, config, bar)
+    """Embed the query and the gallery tracklets by their dense clips.
+
+    The gallery of a single camera's tracklets, which are all queries, has no rows.
+    """
+    query = embed_split(model, tracklets.split("query"), config, bar)
+    gallery = tracklets.split("gallery")
+    if tracklets.one_camera and not len(gallery):
+        return query, Embeddings(*(field[:0] for field in query))
+    return query, embed_split(model, gallery, config, bar)
 
 
 def embed_split(

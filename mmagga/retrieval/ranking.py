@@ -42,6 +42,20 @@ class Search:
     largest: float
     """The largest norm of a vector, in its own units."""
     device: torch.device | str
+    protocol: Protocol
+
+    def excluded(self, queries: np.ndarray, rows: np.ndarray) -> Tensor:
+        """(q, n) bool: which of the searched `rows` (n,) do not count for `queries` (q,).
+
+        Those of the query's person and camera or, if the protocol allows the same camera, the
+        query itself.
+        """
+        some, searched = torch.from_numpy(queries), torch.from_numpy(rows)
+        if self.protocol.same_camera:
+            own = len(self.pids) - len(self.query.pids)  # the queries are the last rows searched
+            return (own + some)[:, None] == searched
+        same = self.query.pids[some, None] == self.pids[searched]
+        return same & (self.query.camids[some, None] == self.camids[searched])
 
     @property
     def pids(self) -> Tensor:
@@ -87,7 +101,7 @@ def prepare(
     device: torch.device | str,
 ) -> Search:
     """Check both sides and choose the grid. Raises DataError or NumericError, naming the row."""
-    if not len(query.pids) or not len(gallery.pids):
+    if not len(query.pids) or not (len(gallery.pids) or protocol.queries_in_gallery):
         raise DataError(
             f"Expected queries and a gallery, found {len(query.pids)} and {len(gallery.pids)} "
             "tracklets."
@@ -107,7 +121,7 @@ def prepare(
     # A unit vector may be a rounding longer than 1; up to 2^0.25 there is room for it.
     exponent = math.ceil(math.log2(largest) - 0.25) if largest else 0
     parts = (gallery, query) if protocol.queries_in_gallery else (gallery,)
-    return Search(query, parts, 2.0 ** (_GRID_BITS - exponent), largest, device)
+    return Search(query, parts, 2.0 ** (_GRID_BITS - exponent), largest, device, protocol)
 
 
 def _largest_norm(embeddings: Embeddings, name: str, chunk: int) -> float:
@@ -158,7 +172,6 @@ class Matches:
 
 def find_matches(search: Search) -> Matches:
     """Find the same person under another camera, for every query. Distractors match nobody."""
-    gallery_camids = search.camids
     of_query, of_gallery = (
         pd.Series(0, range(len(pids))).groupby(pids.numpy()).indices
         for pids in (search.query.pids, search.pids)
@@ -167,7 +180,7 @@ def find_matches(search: Search) -> Matches:
     for pid in of_query.keys() & of_gallery.keys() - {DISTRACTOR}:
         queries, rows = of_query[pid], of_gallery[pid]
         distances = squared_distances(search.queries(queries), search.rows(rows)).cpu()
-        junk = search.query.camids[queries, None] == gallery_camids[rows]
+        junk = search.excluded(queries, rows)
         pairs.append((queries, torch.from_numpy(rows), distances.masked_fill_(junk, math.inf)))
     shape = len(search.query.pids), max((len(rows) for _, rows, _ in pairs), default=0)
     distances = torch.full(shape, math.inf, dtype=torch.float64)
@@ -200,17 +213,16 @@ def rank_matches(search: Search, chunk: int) -> Ranking:
     before = torch.zeros_like(matches.rows)  # (Q, K)
     nearest = torch.full((len(before),), -1, device=search.device)
     distance = torch.full((len(before),), math.inf, dtype=torch.float64, device=search.device)
-    pids, camids = search.pids, search.camids
+    numbers = np.arange(len(before))
     slices = [slice(start, start + chunk) for start in range(0, len(before), chunk)]
     queries = [search.queries(some) for some in slices]
     norms = [squared_norms(vectors) for vectors in queries]
     for first, block in search.blocks(chunk):
-        columns = slice(first, first + len(block))
+        columns = np.arange(first, first + len(block))
         block_norms = squared_norms(block)
         for some, vectors, vector_norms in zip(slices, queries, norms):
             distances = _squared_distances(vectors, vector_norms, block, block_norms)
-            junk = search.query.pids[some, None] == pids[columns]
-            junk &= search.query.camids[some, None] == camids[columns]
+            junk = search.excluded(numbers[some], columns)
             distances.masked_fill_(junk.to(search.device), math.inf)
             ascending = _sorted(distances)
             before[some] += _count_before(

@@ -133,7 +133,7 @@ def _rank(
 ) -> Ranking:
     """Rank the matches of every query by the re-ranked distance."""
     queries = len(search.query.pids)
-    pids, camids = search.pids.numpy(), search.camids.numpy()
+    pids = search.pids.numpy()
     by_column = encoding.tocsc()
     ranks, rows = [], []
     nearest, distance = np.full(queries, -1), np.full(queries, np.inf)
@@ -145,7 +145,7 @@ def _rank(
             row *= weight / (largest[q] or 1)
             row += (1 - weight) * _jaccard(encoding, by_column, q)[queries:]
             same = pids == int(search.query.pids[q])
-            junk = same & (camids == int(search.query.camids[q]))
+            junk = search.excluded(np.array([q]), np.arange(len(pids)))[0].numpy()
             row[junk] = np.inf
             order = np.argsort(row, kind="stable")
             hits = same & ~junk & (pids != DISTRACTOR)

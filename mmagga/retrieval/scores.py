@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mmagga.data.tracklets import DISTRACTOR
-from mmagga.errors import DataError
 from mmagga.retrieval.embedding import Embeddings
 from mmagga.retrieval.protocol import Protocol
 from mmagga.retrieval.ranking import Ranking, Search, prepare, rank_matches, squared_distances
@@ -19,13 +18,11 @@ MAX_RANK = 50
 """CMC curves end here, or at the size of the gallery."""
 
 
-class NoMatch(DataError):
-    """No query has anybody to find: there is nothing to average."""
-
-
 @dataclass(frozen=True)
 class Scores:
     """The result of one evaluation; all measures are fractions in [0, 1].
+
+    Where no query has a match every measure is NaN, and `per_query` still says what was found.
 
     `per_query` has a row for every query: query (its row), pid, camid, average_precision,
     trapezoid_precision, inp, first_hit and last_hit (ranks from 1), matches, and nearest,
@@ -78,13 +75,14 @@ class Scores:
         return float(self.cmc[k - 1]) if k <= len(self.cmc) else math.nan
 
     def summary(self) -> dict[str, Any]:
-        """Give plain numbers for JSON; None for a rank that does not exist."""
+        """Return plain numbers for JSON; None for a measure that does not exist."""
         ranks = {f"rank-{k}": self.rank(k) for k in (1, 5, 10, 20)}
         return {
             "protocol": self.protocol.name,
-            "mAP": self.mAP,
-            **{name: None if math.isnan(value) else value for name, value in ranks.items()},
-            "mINP": self.mINP,
+            **{
+                name: None if math.isnan(value) else value
+                for name, value in ({"mAP": self.mAP} | ranks | {"mINP": self.mINP}).items()
+            },
             "queries": self.queries,
             "valid_queries": self.valid_queries,
             "dropped_queries": self.dropped_queries,
@@ -93,6 +91,12 @@ class Scores:
         }
 
     def __str__(self) -> str:
+        if not self.valid_queries:
+            return (
+                f"ranked, not scored: none of the {self.queries:,} queries has a match "
+                f"({self.protocol.rule}) among the {self.gallery_size:,} tracklets searched, "
+                f"protocol {self.protocol.name}"
+            )
         ranks = ((k, self.rank(k)) for k in (1, 5, 20))
         shown = [f"Rank-{k} {'n/a' if math.isnan(v) else f'{100 * v:.1f}'}" for k, v in ranks]
         return (
@@ -112,33 +116,28 @@ def evaluate(
 ) -> Scores:
     """Score the search for every query, by squared Euclidean distance.
 
-    Gallery tracklets of the query's person and camera do not count; a query with no match left is
-    dropped, and counted. AP is the mean over the hits of (hits so far / rank), INP is
-    hits / rank of the last hit; ties keep gallery order. `chunk` queries meet `chunk` gallery
-    rows at a time, all queries being held in float64: that bounds the memory. Neither `chunk` nor
-    `device` changes a result. See `ranking` for how.
+    Gallery tracklets of the query's person and camera do not count (of a single camera: the query
+    itself, see `Protocol.same_camera`); a query with no match left is dropped, and counted. AP is
+    the mean over the hits of (hits so far / rank), INP is hits / rank of the last hit; ties keep
+    gallery order. `chunk` queries meet `chunk` gallery rows at a time, all queries being held in
+    float64: that bounds the memory. Neither `chunk` nor `device` changes a result. See `ranking`
+    for how.
 
-    Raises NoMatch where no query has a match, DataError where the sides do not fit, and
-    NumericError where an embedding is not finite.
+    Raises DataError where the sides do not fit, and NumericError where an embedding is not finite.
+    Where no query has a match the measures are NaN.
     """
     search = prepare(query, gallery, protocol, chunk, device)
     return score_ranking(search, rank_matches(search, chunk), protocol)
 
 
 def score_ranking(search: Search, ranking: Ranking, protocol: Protocol) -> Scores:
-    """Turn the ranks of the matches into scores; NoMatch where there are none."""
+    """Turn the ranks of the matches into scores, NaN where there are none."""
     query = search.query
     per_query = _per_query(query, search.pids, ranking)
     valid = per_query[per_query["matches"] > 0]
-    if valid.empty:
-        raise NoMatch(
-            f"None of the {len(query.pids)} queries has a match: no gallery tracklet shows the "
-            f'same person under another camera. Is "{protocol.name}" the right protocol, and do '
-            "query and gallery come from the same data set?"
-        )
     size = len(search.pids)
     first_hits = np.bincount(valid["first_hit"].to_numpy(int), minlength=MAX_RANK + 1)
-    cmc = np.cumsum(first_hits[1:])[: min(MAX_RANK, size)] / len(valid)
+    cmc = np.cumsum(first_hits[1:])[: min(MAX_RANK, size)] / (len(valid) or np.nan)
     means = valid[["average_precision", "inp"]].mean()
     hits = _hits(search, ranking)
     return Scores(protocol, cmc, float(means.iat[0]), float(means.iat[1]), per_query, hits, size)
@@ -205,7 +204,7 @@ def rank_list(
 ) -> pd.DataFrame:
     """List what one query finds first: gallery (its row), distance, pid, camid, match; by rank.
 
-    Tracklets of the query's person and camera are left out, as in `evaluate`, and the distances and
+    What does not count is left out, as in `evaluate`, and the distances and
     ties are the same. Rows past the gallery's own are queries, where the protocol searches them.
     """
     if not 0 <= query_row < len(query.pids):
@@ -218,7 +217,8 @@ def rank_list(
     pids, camids = search.pids.numpy(), search.camids.numpy()
     pid = int(query.pids[query_row])
     same = pids == pid
-    counts = np.flatnonzero(~(same & (camids == int(query.camids[query_row]))))
+    excluded = search.excluded(np.array([query_row]), np.arange(len(pids)))[0].numpy()
+    counts = np.flatnonzero(~excluded)
     distances = distances[counts] / search.scale**2
     order = np.argsort(distances, kind="stable")[:top]
     rows = counts[order]

@@ -4,8 +4,7 @@ The dense clips are embedded once and serve all rules that use them; the two rul
 frames add one clip a tracklet each, and the camera-centred row adds the training tracklets.
 """
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +18,6 @@ from mmagga.randomness import generator
 from mmagga.retrieval import (
     PROTOCOLS,
     Embeddings,
-    NoMatch,
     Protocol,
     Scores,
     bootstrap,
@@ -132,13 +130,13 @@ def ledger(
     rows: list[dict[str, Any]] = []
     paper: Scores | None = None
     for name, scores in _evaluations(model, tracklets, config, bar):
-        if scores is None:
-            dropped = len(tracklets.split("query"))
-            rows.append({"convention": name, "valid_queries": 0, "dropped_queries": dropped})
+        if not scores.valid_queries:
+            rows.append(_unscored(name, scores))
             continue
-        paper = paper or scores
         row = _row(name, scores)
-        if scores is not paper:
+        if name == STANDARD:
+            paper = scores
+        elif paper is not None:
             compared = paired_difference(scores.per_query, paper.per_query)
             row |= dict(zip(_DIFFERENCE, compared[:3], strict=True))
         rows.append(row)
@@ -147,16 +145,13 @@ def ledger(
 
 def _evaluations(
     model: nn.Module, tracklets: Tracklets, config: Config, bar: bool
-) -> Iterator[tuple[str, Scores | None]]:
-    """Give one `Scores` after the other, so that embeddings are freed when they have served.
-
-    None is for a convention under which no query has a match.
-    """
+) -> Iterator[tuple[str, Scores]]:
+    """Give one `Scores` after the other, so that embeddings are freed when they have served."""
     standard = Protocol.for_tracklets(tracklets)
     device = resolve_device(config.device)
     sides = [tracklets.split(name) for name in ("query", "gallery")]
     rules = ("dense", *_RULES.values())
-    query, gallery = (embed_here(model, side, config, rules, bar) for side in sides)
+    query, gallery = _embed_sides(model, sides, config, rules, bar)
     dense = query.pop("dense"), gallery.pop("dense")
     scores = evaluate(*dense, standard, device=device)
     yield STANDARD, scores
@@ -165,10 +160,8 @@ def _evaluations(
         other, name = PROTOCOLS["mars_without_queries"], "queries not searched"
     else:
         other, name = PROTOCOLS["mars"], "queries searched too"
-    found = None
-    with suppress(NoMatch):
-        found = evaluate(*dense, other, device=device)
-    yield name, found
+    if not standard.same_camera:  # the queries of a single camera are all there is
+        yield name, evaluate(*dense, other, device=device)
     yield "re-ranking", rerank(*dense, standard, device=device)
     for name, reference in _references(model, tracklets, config, dense, bar):
         pair = [camera_centred(side, reference) for side in dense]
@@ -176,9 +169,18 @@ def _evaluations(
     for name, rule in _RULES.items():
         yield name, evaluate(query.pop(rule), gallery.pop(rule), standard, device=device)
     for name, how in _SAMPLES.items():
-        few = [sampled(side, config.frames, how, config.seed) for side in sides]
-        pair = [embed_here(model, side, config, ("dense",), bar)["dense"] for side in few]
+        few = [sampled(side, config.frames, how, config.seed) for side in sides if len(side)]
+        pair = [side["dense"] for side in _embed_sides(model, few, config, ("dense",), bar)]
         yield name, evaluate(pair[0], pair[1], standard, device=device)
+
+
+def _embed_sides(
+    model: nn.Module, sides: Sequence[Tracklets], config: Config, rules: Sequence[str], bar: bool
+) -> list[dict[str, Embeddings]]:
+    """Embed queries and gallery by each rule; of a single camera the gallery has no rows."""
+    found = [embed_here(model, side, config, rules, bar) for side in sides if len(side)]
+    empty = {rule: Embeddings(*(field[:0] for field in e)) for rule, e in found[0].items()}
+    return [*found, empty][:2]
 
 
 def _references(
@@ -284,6 +286,11 @@ _MEASURES = ["mAP", *(f"rank-{k}" for k in RANKS), "mINP"]
 _COUNTS = ["valid_queries", "dropped_queries", "gallery"]
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 _COLUMNS = [*_MEASURES, "mAP_low", "mAP_high", *_COUNTS, *_DIFFERENCE]
+
+
+def _unscored(name: str, scores: Scores) -> dict[str, Any]:
+    counts = {count: scores.summary()[count] for count in _COUNTS}
+    return {"convention": name} | counts
 
 
 def _row(name: str, scores: Scores) -> dict[str, Any]:

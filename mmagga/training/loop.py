@@ -28,7 +28,7 @@ from mmagga.data.augment import Draws, apply, draw
 from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
 from mmagga.data.files.index import checked, fingerprints
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import CheckpointError, NumericError, ResourceError, Stopped
+from mmagga.errors import CheckpointError, DataError, NumericError, ResourceError, Stopped
 from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
 from mmagga.model.build import from_scratch
 from mmagga.model.fast import forward, prepare
@@ -287,7 +287,10 @@ def _scores(
     if not last and not (config.eval_every and epoch % config.eval_every == 0):
         return None
     share_statistics(state.model)
-    return score(state.model, tracklets, config, bar)
+    scores = score(state.model, tracklets, config, bar)
+    if not scores.valid_queries:
+        raise DataError(f"{tracklets.dataset} in {tracklets.root} cannot test a training: {scores}")
+    return scores
 
 
 def _too_large(state: TrainState, clips: Tensor, labels: Tensor, config: Config) -> str:

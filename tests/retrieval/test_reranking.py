@@ -2,12 +2,10 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmagga.errors import DataError
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate, reranking
 from mmagga.retrieval.reranking import rerank
 
@@ -133,7 +131,19 @@ def test_fewer_nodes_than_neighbours_and_one_point():
     assert point.per_query["first_hit"].equals(expected.per_query["first_hit"])
 
 
-def test_no_match_is_an_error():
+def test_without_a_match_it_is_ranked_and_not_scored():
     query, gallery = people(3, 3), people(6, 4)
-    with pytest.raises(DataError, match="None of the 3 queries"):
-        rerank(query, gallery._replace(pids=gallery.pids + 50), PROTOCOLS["query_gallery"])
+    found = rerank(query, gallery._replace(pids=gallery.pids + 50), PROTOCOLS["query_gallery"])
+    assert np.isnan([found.mAP, found.mINP, found.rank(1)]).all()
+    assert (found.per_query["nearest"] >= 0).all()
+
+
+def test_of_a_single_camera_only_the_query_itself_is_excluded():
+    query = people(8, 3)
+    query = query._replace(camids=torch.ones_like(query.camids))
+    empty = Embeddings(*(field[:0] for field in query))
+    found = rerank(query, empty, PROTOCOLS["one_camera"], weight=1.0).per_query
+    expected = evaluate(query, empty, PROTOCOLS["one_camera"]).per_query
+    assert (found["nearest"] != found["query"]).all()
+    assert found["nearest"].tolist() == expected["nearest"].tolist()
+    assert found["matches"].tolist() == expected["matches"].tolist()

@@ -96,17 +96,34 @@ def test_a_plain_loop_with_ties(queries, gallery, queries_in_gallery, chunk):
     query, gallery = (on_a_line(*zip(*rows)) for rows in (queries, gallery))
     expected = plain_loop(query, joined(gallery, query) if queries_in_gallery else gallery)
     protocol = Protocol("test", queries_in_gallery)
-    if expected["matches"].sum() == 0:
-        with pytest.raises(DataError, match="None of the"):
-            evaluate(query, gallery, protocol)
-        return
     scores = evaluate(query, gallery, protocol, chunk=chunk)
     assert_same(scores.per_query, expected)
+    if expected["matches"].sum() == 0:
+        assert np.isnan([*scores.cmc, scores.mAP, scores.mINP]).all()
+        assert scores.summary()["mAP"] is None
+        assert str(scores).startswith(f"ranked, not scored: none of the {len(queries)} queries")
+        return
     assert scores.mAP == pytest.approx(expected["average_precision"].mean())
     assert scores.mINP == pytest.approx(expected["inp"].mean())
     valid = expected["first_hit"].dropna()
     ranks = np.arange(1, len(scores.cmc) + 1)
     np.testing.assert_allclose(scores.cmc, (valid.to_numpy()[:, None] <= ranks).mean(0))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(tracklet, min_size=1, max_size=9), st.integers(1, 20))
+def test_of_a_single_camera_only_the_query_itself_is_excluded(rows, chunk):
+    everybody = on_a_line(*zip(*rows))
+    empty = Embeddings(*(field[:0] for field in everybody))
+    # The same by the common rule: each tracklet has a camera of its own.
+    apart = everybody._replace(camids=torch.arange(len(rows)))
+    protocol = PROTOCOLS["one_camera"]
+    found = evaluate(everybody, empty, protocol, chunk=chunk).per_query
+    assert_same(found, plain_loop(apart, apart))
+    for row in found.itertuples():
+        ranked = rank_list(everybody, empty, protocol, row.query, top=99)
+        assert sorted([*ranked["gallery"], row.query]) == list(range(len(rows)))
+        assert ranked["match"].sum() == row.matches
 
 
 def test_scikit_learn_agrees():
@@ -222,8 +239,10 @@ def test_a_query_with_nothing_to_search():
     gallery = on_a_line([1], [1], [1])
     per_query = evaluate(query, on_a_line([1, 3], [1, 2], [1, 2]), PLAIN).per_query
     assert per_query["nearest"].tolist() == [1, 0]
-    with pytest.raises(DataError, match="same person under another camera"):
-        evaluate(query, gallery, PLAIN)
+    nobody = evaluate(query, gallery, PLAIN)
+    assert nobody.valid_queries == 0
+    assert nobody.per_query["nearest"].isna().tolist() == [True, False]
+    assert "(the same person under another camera)" in str(nobody)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

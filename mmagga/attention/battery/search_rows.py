@@ -61,7 +61,8 @@ class Gallery(NamedTuple):
     vectors: dict[Swap, Tensor]
     """(G, D) units."""
     pids: Tensor
-    camids: Tensor
+    views: Tensor
+    """As `Tracklets.views`: a match is from another one."""
 
     @classmethod
     def embed(
@@ -70,13 +71,13 @@ class Gallery(NamedTuple):
         """Embed the middle clips of all that is searched; an oracle keeps the weights there."""
         seen = observe(model, sample, CLEAN, swaps=swaps, oracle=False, batch=batch)
         found = sample.tracklets
-        return cls(seen.vectors, torch.tensor(found.pids), torch.tensor(found.camids))
+        return cls(seen.vectors, torch.tensor(found.pids), torch.tensor(found.views))
 
     def same(self, tracklets: Tracklets) -> Tensor:
         """Say which gallery tracklets a query should find: (Q, G) bool."""
         person = torch.tensor(tracklets.pids)[:, None] == self.pids
-        camera = torch.tensor(tracklets.camids)[:, None] == self.camids
-        return person & ~camera & (self.pids != DISTRACTOR)
+        view = torch.tensor(tracklets.views)[:, None] == self.views
+        return person & ~view & (self.pids != DISTRACTOR)
 
     def aims(self, tracklets: Tracklets) -> Tensor:
         """Give the mean vector of what each query should find: (Q, D) units; 0 for nothing."""
@@ -94,8 +95,8 @@ class Gallery(NamedTuple):
 
     def score(self, swap: Swap, vectors: Tensor, tracklets: Tracklets) -> pd.DataFrame:
         """Score queries (Q, D): columns ap and hit, in [0, 1], NaN for a query without a match."""
-        queries = Embeddings(vectors, torch.tensor(tracklets.pids), torch.tensor(tracklets.camids))
-        searched = Embeddings(self.vectors[swap], self.pids, self.camids)
+        queries = Embeddings(vectors, torch.tensor(tracklets.pids), torch.tensor(tracklets.views))
+        searched = Embeddings(self.vectors[swap], self.pids, self.views)
         found = evaluate(queries, searched, PROTOCOLS["query_gallery"]).per_query
         hit = np.where(found["matches"] > 0, found["nearest_pid"] == found["pid"], np.nan)
         return pd.DataFrame({"ap": found["average_precision"].to_numpy(float), "hit": hit})

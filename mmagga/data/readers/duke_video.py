@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mmagga.data.readers.folders import Gathered, list_folder, list_frames, require
+from mmagga.data.readers.folders import Gathered, list_folder, list_frames, list_strays, require
 from mmagga.data.readers.splits import only_split, shorten
 from mmagga.data.tracklets import SPLITS, Tracklets
 from mmagga.errors import DataError
@@ -63,14 +63,16 @@ def _numbered(folder: Path) -> list[str]:
 
 
 def _add(gathered: Gathered, label: str, folder: str, pid: int) -> None:
-    frames = sorted(list_frames(gathered.root / folder))
-    parts = [_FRAME.fullmatch(frame) for frame in frames]
-    odd = [frame for frame, part in zip(frames, parts, strict=True) if not part]
-    if odd:
+    images = sorted(list_frames(gathered.root / folder))
+    frames = [name for name in images if _FRAME.fullmatch(name)]
+    odd = sorted({*images} - {*frames})
+    if odd and not frames:
         raise DataError(
             f"{gathered.root / folder} holds {shorten(odd, 2)}; expected names like "
             "0001_C6_F0099_X30823.jpg"
         )
+    gathered.strays += odd + list_strays(gathered.root / folder)
+    parts = [part for part in map(_FRAME.fullmatch, frames) if part]
     whose = {(int(part[1]), int(part[2])) for part in parts}
     if len(whose) > 1 or any(person != pid for person, _ in whose):
         raise DataError(

@@ -6,6 +6,7 @@ form, so that disks that store accents differently give the same order.
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -76,6 +77,31 @@ def list_frames(folder: Path) -> list[str]:
     return [name for name in list_folder(folder) if Path(name).suffix.lower() in IMAGES]
 
 
+def list_strays(folder: Path) -> list[str]:
+    """List what lies in a folder of frames and is no image by its name, hidden files too."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name.startswith(".") or path.suffix.lower() not in IMAGES
+    )
+
+
+def skeleton(name: str) -> str:
+    """Return a frame's name without suffix, every number in it written as #.
+
+    The frames of one video or data set have the same; copies and previews have others, such as
+    `# (#)` or `preview`.
+    """
+    return re.sub("[0-9]+", "#", unicodedata.normalize("NFC", Path(name).stem)).casefold()
+
+
+def stray_note(strays: Sequence[str]) -> list[str]:
+    """Count files that are no frames, such as `0003 (1).png` or Thumbs.db."""
+    if not strays:
+        return []
+    return [f"stray files: {len(strays)} are no frames and left out ({shorten(strays, 3)})"]
+
+
 def natural(name: str) -> tuple[list[str | int], str]:
     """Sort key in which 2 comes before 10; equal numbers ("2", "02") fall back on the letters."""
     name = unicodedata.normalize("NFC", name)
@@ -97,6 +123,7 @@ class Gathered:
         self.rows: list[tuple[str, int, int, int, int]] = []
         self.names: list[str] = []
         self.gaps: list[tuple[str, int]] = []
+        self.strays: list[str] = []
 
     def add(
         self,
@@ -124,8 +151,8 @@ class Gathered:
             self.gaps.append((folder, skipped))
 
     def build(self, notes: Iterable[str], **extra: object) -> Tracklets:
-        """Make the table; gaps in the frame numbers are a note, since no file is left out."""
-        notes = (*notes, *gap_note(self.gaps))
+        """Make the table; gaps in the frame numbers and files that are no frames are notes."""
+        notes = (*notes, *gap_note(self.gaps), *stray_note(self.strays))
         return make_tracklets(self.dataset, self.root, self.rows, self.names, notes=notes, **extra)
 
 
@@ -141,14 +168,22 @@ def two_cameras(dataset: str, root: Path, cameras: tuple[str, str], split: Split
     """Gather one tracklet a person and camera: `root`/camera/person/frames.
 
     Camera 1 of a test person is a query, camera 2 gallery; training persons give both. The person
-    id is the number in the folder's name.
+    id is the number in the folder's name. Images are frames if their names are those of most but
+    for the digits.
     """
     gathered = Gathered(dataset, root)
+    persons = [*split["train"], *split["test"]]
+    folders = [f"{camera}/{person}" for camera in cameras for person in persons]
+    images = {folder: list_frames(root / folder) for folder in folders}
+    forms = Counter(skeleton(name) for names in images.values() for name in names)
+    (form, _), *_ = forms.most_common(1) or [("", 0)]
     for side, labels in (("train", ("train", "train")), ("test", ("query", "gallery"))):
         for person in split[side]:
             for camid, (camera, label) in enumerate(zip(cameras, labels, strict=True), start=1):
                 folder = f"{camera}/{person}"
-                frames = list_frames(root / folder)
+                frames = [name for name in images[folder] if skeleton(name) == form]
+                gathered.strays += sorted({*images[folder]} - {*frames})
+                gathered.strays += list_strays(root / folder)
                 gathered.add(label, last_number(person), camid, folder, frames)
     return gathered
 

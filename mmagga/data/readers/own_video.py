@@ -12,19 +12,23 @@ Who is who can be filled in later: in tracklets.csv, by hand.
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mmagga.data.files.decoding import SMALLEST
-from mmagga.data.readers.folders import Gathered, list_frames, require
+from mmagga.data.readers.folders import Gathered, list_frames, list_strays, require
 from mmagga.data.readers.splits import only_split, shorten
-from mmagga.data.readers.video import read_tracks, read_video
+from mmagga.data.readers.text import Line, read_lines, to_number
+from mmagga.data.readers.tracks import Tracks, read_tracks
+from mmagga.data.readers.video import Numbers, Places, find_frames, read_frames
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError, MmaggaError, ResourceError
+from mmagga.errors import DataError, MmaggaError, ResourceError, SettingError
 from mmagga.system.progress import progress as progress_bar
 
 _TABLE = ["camera", "track", "piece", "pid"]
@@ -43,10 +47,10 @@ def load_mot(root: Path, split: int = 0) -> Tracklets:
     """Read a folder that `crop_video` made.
 
     The tracklets of the first camera are queries, those of the others gallery; of a single camera
-    all are queries and, since `queries_in_gallery` is set, gallery as well. There is no training
-    split. Persons are those of tracklets.csv. A track without one counts as a person of its own,
-    numbered above the known: it can be ranked, but as a query it has no match to score, and as an
-    answer it is a wrong one.
+    all are queries, each searched among all others (`Tracklets.one_camera`). There is no training
+    split. Persons are those of tracklets.csv. A tracklet without one counts as a person of its
+    own, numbered above the known: it can be ranked, but as a query it has no match to score, and
+    as an answer it is a wrong one.
 
     Raises DataError if something is missing or does not fit together. Opens no frame.
     """
@@ -59,10 +63,19 @@ def load_mot(root: Path, split: int = 0) -> Tracklets:
     for row, pid in zip(table.itertuples(), _persons(table), strict=True):
         split_name = "query" if row.camera == cameras[0] else "gallery"
         folder = f"crops/{_folder_name(row.camera, row.track, row.piece)}"
-        gathered.add(split_name, pid, row.camera, folder, list_frames(root / folder))
+        images = list_frames(root / folder)
+        frames = [name for name in images if re.fullmatch(r"[0-9]{6,}\.png", name)]
+        gathered.strays += sorted({*images} - {*frames}) + list_strays(root / folder)
+        gathered.add(split_name, pid, row.camera, folder, frames)
     notes = (root / "notes.txt").read_text(encoding="utf-8").splitlines()
+    if len(cameras) == 1:
+        notes.append(
+            "one camera: each tracklet is searched among all others of the same camera; only the "
+            "tracklet itself is excluded"
+        )
     notes.append(_identity_note(table["pid"].notna()))
-    return gathered.build(notes, queries_in_gallery=len(cameras) == 1)
+    one = len(cameras) == 1
+    return gathered.build(notes, queries_in_gallery=one, one_camera=one)
 
 
 def crop_video(
@@ -71,39 +84,50 @@ def crop_video(
     *,
     identities: str | Path | None = None,
     max_gap: int = 25,
+    classes: Sequence[str] = (),
+    numbers: Numbers = "auto",
+    first_frame: int | None = None,
     progress: bool = True,
 ) -> Tracklets:
     """Cut tracked people out of video into the new folder `folder`, and read it.
 
-    `cameras` holds (video, tracks) for camera 1, 2, …. A video is a file, or a folder of frames
-    whose file names are the frame numbers; where they are not all plain numbers, frames count from
-    1 in natural order. Tracks are lines in MOTChallenge's form, `frame, id, left, top, width,
-    height[, confidence, …]`, frames from 1, pixels; confidence 0 marks a box to be ignored.
-    `identities` is a CSV file with the columns camera, track, pid. A track is cut in pieces where
-    it is absent for more than `max_gap` frames. Boxes are clipped to the picture; those left out
-    are counted in the notes.
+    `cameras` holds (video, tracks) for camera 1, 2, …. A video is a file or a folder of pictures;
+    `numbers` and `first_frame` say which picture a frame number means, see `find_frames`. Tracks
+    are lines in MOTChallenge's form, `frame, id, left, top, width, height[, confidence[, class]]`,
+    in pixels; see `read_tracks`, also for `classes`. `identities` is a CSV file with the columns
+    camera, track, pid, and piece where pieces of one track are different persons. A track is cut in
+    pieces where it is absent for more than `max_gap` frames: trackers use an id again. Boxes are
+    clipped to the picture; those left out are counted in the notes.
 
-    One frame is in memory at a time. An interrupted call leaves no `folder` behind. Raises
-    DataError for files that cannot be read, or when nothing is left to crop.
+    All files but the videos are read before the first crop, and one frame is in memory at a time.
+    A call that fails or is interrupted leaves no `folder` behind. Raises DataError for files that
+    cannot be read or do not fit together, or when nothing is left to crop.
     """
-    folder = Path(folder)
-    _refuse_target(folder, [Path(video) for video, _ in cameras])
+    folder = Path(folder).expanduser()
+    pairs = [(Path(video).expanduser(), Path(tracks).expanduser()) for video, tracks in cameras]
+    _refuse_target(folder, [video for video, _ in pairs])
+    if max_gap < 0:
+        raise SettingError(f"max_gap: at least 0, not {max_gap}")
+    known = None if identities is None else _read_identities(Path(identities).expanduser())
+    found = [
+        _Camera.read(number, video, tracks, classes, numbers, first_frame)
+        for number, (video, tracks) in enumerate(pairs, start=1)
+    ]
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
         rows, notes = [], []
-        for camera, (video, tracks) in enumerate(cameras, start=1):
-            found, note = _crop_camera(
-                camera, Path(video), Path(tracks), partial / "crops", max_gap, progress
-            )
-            rows += found
-            notes.append(note)
+        for camera in found:
+            pieces, said = _crop_camera(camera, partial / "crops", max_gap, progress)
+            rows += pieces
+            notes += said
         if not rows:
             raise DataError(f"there is nothing to crop: {'; '.join(notes)}")
         table = pd.DataFrame(rows, columns=_TABLE[:3]).sort_values(_TABLE[:3])
-        table, unused = _identify(table, identities)
+        table, unused = _identify(table, known)
         table.to_csv(partial / "tracklets.csv", index=False)
         text = "".join(f"{note}\n" for note in [*notes, *unused])
         (partial / "notes.txt").write_text(text, encoding="utf-8")
+        load_mot(partial)  # what cannot be read must not be left behind
         partial.rename(folder)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -117,17 +141,41 @@ def crop_video(
 # --- cropping -----------------------------------------------------------------------------------
 
 
+class _Camera(NamedTuple):
+    """One camera's boxes and where their pictures are."""
+
+    number: int
+    video: Path
+    tracks: Tracks
+    places: Places
+
+    @classmethod
+    def read(
+        cls,
+        number: int,
+        video: Path,
+        tracks: Path,
+        classes: Sequence[str],
+        numbers: Numbers,
+        first: int | None,
+    ) -> "_Camera":
+        found = read_tracks(tracks, classes)
+        frames = np.unique(found.boxes[:, 0].astype(np.int64)).tolist()
+        return cls(number, video, found, find_frames(video, frames, numbers, first))
+
+
 def _crop_camera(
-    camera: int, video: Path, tracks: Path, crops: Path, max_gap: int, progress: bool
-) -> tuple[list[tuple[int, int, int]], str]:
-    """Write one camera's crops; give (camera, track, piece) of each tracklet, and a note."""
-    boxes, counts = read_tracks(tracks)
+    camera: _Camera, crops: Path, max_gap: int, progress: bool
+) -> tuple[list[tuple[int, int, int]], list[str]]:
+    """Write one camera's crops; return (camera, track, piece) of each tracklet, and notes."""
+    boxes, counts = camera.tracks.boxes, camera.tracks.left_out.copy()
     total, clipped, pieces = len(boxes) + counts.total(), 0, _Pieces(max_gap)
     numbers, starts = np.unique(boxes[:, 0].astype(np.int64), return_index=True)
     groups = dict(zip(numbers.tolist(), np.split(boxes[:, 1:], starts[1:]), strict=True))
     counts[LACKING] = len(boxes)
-    with progress_bar(enabled=progress, total=len(groups), unit="frame", desc="crop") as bar:
-        for number, image in read_video(video, list(groups)):
+    places = camera.places.places
+    with progress_bar(enabled=progress, total=len(places), unit="frame", desc="crop") as bar:
+        for number, image in read_frames(camera.video, places):
             for track, *box in groups[number].tolist():
                 counts[LACKING] -= 1
                 crop, fate = _cut(image, box)
@@ -136,12 +184,21 @@ def _crop_camera(
                     continue
                 clipped += fate == "clipped"
                 piece = pieces.at(int(track), number)
-                _write(crops / _folder_name(camera, int(track), piece) / f"{number:06d}.png", crop)
+                name = _folder_name(camera.number, int(track), piece)
+                _write(crops / name / f"{number:06d}.png", crop)
             bar.update()
     left_out = ", ".join(f"{count:,} {why}" for why, count in counts.items() if count) or "none"
     kept = total - counts.total()
-    note = f"camera {camera}: {kept:,} of {total:,} boxes cropped, {clipped:,} of them clipped"
-    return [(camera, *row) for row in pieces.rows], f"{note}; left out: {left_out}"
+    notes = [
+        f"{kept:,} of {total:,} boxes cropped, {clipped:,} of them clipped; left out: {left_out}"
+    ]
+    notes += [*camera.places.notes, *camera.tracks.notes, *pieces.notes()]
+    if kept and clipped > kept / 2:
+        notes.append(
+            "most boxes reach beyond the picture: are the fifth and sixth column width and height?"
+        )
+    where = f"camera {camera.number}"
+    return [(camera.number, *row) for row in pieces.rows], [f"{where}: {note}" for note in notes]
 
 
 class _Pieces:
@@ -152,8 +209,18 @@ class _Pieces:
         self.rows: list[tuple[int, int]] = []  # (track, piece)
         self._last: dict[int, tuple[int, int]] = {}  # track: (piece, frame)
 
+    def notes(self) -> list[str]:
+        """Name the tracks that were cut."""
+        cut = sorted({track for track, piece in self.rows if piece})
+        if not cut:
+            return []
+        return [
+            f"{len(cut)} tracks are absent for more than {self.max_gap} frames and cut in pieces "
+            f"there ({shorten(cut)}): each piece without a name is a person of its own"
+        ]
+
     def at(self, track: int, frame: int) -> int:
-        """Give the piece of `track` that `frame`, later than all before it, belongs to."""
+        """Return the piece of `track` that `frame`, later than all before it, belongs to."""
         piece, before = self._last.get(track, (-1, None))
         if before is None or frame - before - 1 > self.max_gap:
             piece += 1
@@ -200,42 +267,89 @@ def _folder_name(camera: int, track: int, piece: int) -> str:
     return f"c{camera}_t{track}_{piece}"
 
 
-def _identify(table: pd.DataFrame, identities: str | Path | None) -> tuple[pd.DataFrame, list[str]]:
-    """Add the column pid, empty where unknown; note identities of tracks that there are not."""
-    if identities is None:
+def _identify(table: pd.DataFrame, known: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """Add the column pid, empty where unknown; note identities of tracks that there are not.
+
+    A row of `known` without a piece names all pieces of its track.
+    """
+    if known is None:
         return table.assign(pid=pd.array([pd.NA] * len(table), dtype="Int64")), []
-    known = _read_table(Path(identities), ["camera", "track", "pid"])
-    tracks, named = (
-        set(zip(*(t[c].tolist() for c in ("camera", "track")))) for t in (table, known)
-    )
-    unused = sorted(named - tracks)
-    notes = [f"identities: {len(unused)} are of (camera, track) without a crop: {shorten(unused)}"]
-    return table.merge(known, how="left", on=["camera", "track"]), notes if unused else []
+    whole = known[known["piece"].isna()].set_index(["camera", "track"])["pid"]
+    parts = known[known["piece"].notna()].set_index(["camera", "track", "piece"])["pid"]
+    keys = list(table.itertuples(index=False, name=None))
+    pids = [parts.get(key, whole.get(key[:2], pd.NA)) for key in keys]
+    cropped = {*keys, *(key[:2] for key in keys)}
+    unused = sorted(key for key in (*whole.index, *parts.index) if tuple(key) not in cropped)
+    names = [tuple(int(number) for number in key) for key in unused]
+    notes = [f"identities: {len(names)} are of (camera, track) without a crop: {shorten(names)}"]
+    return table.assign(pid=pd.array(pids, dtype="Int64")), notes if names else []
 
 
 def _persons(table: pd.DataFrame) -> pd.Series:
-    """Give each tracklet its person: a track without one is a person, numbered above the known."""
+    """Return each tracklet's person: one without a name is a person, numbered above the known."""
     known = table["pid"].dropna()
-    unknown = table[table["pid"].isna()].groupby(["camera", "track"]).ngroup()
-    return table["pid"].fillna(unknown + 1 + (known.max() if len(known) else 0))
+    unknown = table["pid"].isna().cumsum()
+    return table["pid"].fillna(unknown + (known.max() if len(known) else 0))
 
 
-def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read whole numbers in `columns`; only pid may be empty. Sorted, each track or piece once."""
-    try:
-        table = pd.read_csv(path, usecols=columns, dtype="Int64")[columns]
-    except (OSError, TypeError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path} is no table of {', '.join(columns)}: {error}") from error
-    keys = [column for column in columns if column != "pid"]
-    lowest = pd.Series({"camera": 1, "track": 0, "piece": 0, "pid": 1})[columns]
-    if table[keys].isna().any(axis=None) or (table < lowest).any(axis=None):
-        raise DataError(
-            f"{path}: camera and pid count from 1, track and piece from 0; none may lack"
+def _read_identities(path: Path) -> pd.DataFrame:
+    return _read_table(path, ["camera", "track", "pid"], optional="piece")
+
+
+def _read_table(path: Path, columns: list[str], optional: str | None = None) -> pd.DataFrame:
+    """Read whole numbers in `columns`; only pid and an `optional` column may be empty.
+
+    Sorted, each track or piece once. See `read_lines` for separators and byte order marks.
+    """
+    lines = read_lines(path)
+    header = [name.strip().casefold() for name in lines[0].fields] if lines else []
+    missing = [name for name in columns if name not in header]
+    if missing:
+        found = (
+            f"line {lines[0].number} is {shorten(lines[0].fields, 8)}" if lines else "it is empty"
         )
-    if table.duplicated(keys).any():
-        twice = table[table.duplicated(keys)].iloc[0]
-        raise DataError(f"{path} has two rows for {twice[keys].to_dict()}: keep one")
-    return table.sort_values(keys, ignore_index=True)
+        raise DataError(
+            f"{path} is no table of {', '.join(columns)}: a header line with these names is "
+            f"expected, but {found}"
+        )
+    may_lack = {"pid", optional}
+    columns = [*columns, optional] if optional else columns
+    places = {name: header.index(name) for name in columns if name in header}
+    rows, seen = [], dict[tuple, int]()
+    for line in lines[1:]:
+        row = {
+            name: _whole(path, line, places.get(name), name, name in may_lack) for name in columns
+        }
+        key = tuple(value for name, value in row.items() if name != "pid")
+        if key in seen:
+            raise DataError(
+                f"{path} has two rows for {_key_words(row)}, lines {seen[key]} and {line.number}: "
+                "keep one"
+            )
+        seen[key] = line.number
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=columns, dtype="Int64")
+    return table.sort_values([name for name in columns if name != "pid"], ignore_index=True)
+
+
+_LOWEST = {"camera": 1, "track": 0, "piece": 0, "pid": 1}
+
+
+def _whole(path: Path, line: Line, place: int | None, name: str, may_lack: bool) -> int | None:
+    field = line.fields[place] if place is not None and place < len(line.fields) else ""
+    if not field and may_lack:
+        return None
+    value = to_number(field)
+    if value is None or value % 1 or not _LOWEST[name] <= value < 10**15:
+        raise DataError(
+            f"{path}, line {line.number}: expected a whole number from {_LOWEST[name]} as {name}, "
+            f"found {field!r}"
+        )
+    return int(value)
+
+
+def _key_words(row: dict[str, int | None]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in row.items() if k != "pid" and v is not None)
 
 
 def _identity_note(known: pd.Series) -> str:

@@ -77,8 +77,8 @@ FAULTS = {
         lambda root: trees.write_frames(tracklet(root), ["0002_C2_F0009_X30000.jpg"]),
         r"\(1, 2\), \(2, 2\); expected person 1 and one camera",
     ),
-    "odd name": (
-        lambda root: trees.write_frames(tracklet(root), ["frame1.jpg"]),
+    "odd names": (
+        lambda root: [p.rename(p.with_name("frame1.jpg")) for p in tracklet(root).iterdir()],
         r"holds frame1.jpg; expected names like 0001_C6_F0099_X30823.jpg",
     ),
     "person on both sides": (

@@ -3,8 +3,10 @@ import unicodedata
 
 import numpy as np
 import pytest
+import trees
 from scipy.io import savemat
 
+from mmagga.data import load_tracklets
 from mmagga.data.readers.folders import list_folder, list_frames, read_matrix
 from mmagga.errors import DataError
 
@@ -79,3 +81,22 @@ def test_what_is_no_whole_number_is_refused(tmp_path, value):
     savemat(tmp_path / "t.mat", {"table": np.array([[1.0, value]])})
     with pytest.raises(DataError, match="no table of whole numbers"):
         read_matrix(tmp_path / "t.mat", "table")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "image"),
+    [
+        ("ilids_vid", "i-LIDS-VID/sequences/cam1/person001", "cam1_person001_00001 copy.png"),
+        ("prid2011", "prid_2011/multi_shot/cam_a/person_0001", "0001 (1).png"),
+        ("duke_video", "DukeMTMC-VideoReID/train/0001/0001", "0001_C2_F0001_X00001 (1).jpg"),
+    ],
+)
+def test_copies_and_other_files_are_left_out_and_counted(tmp_path, dataset, folder, image):
+    root = getattr(trees, dataset)(tmp_path / dataset)
+    before = load_tracklets(dataset, root)
+    trees.write_frames(root / folder, [image, "preview.jpg", "._x.png", "Thumbs.db", "notes.txt"])
+    after = load_tracklets(dataset, root)
+    assert trees.rows(after) == trees.rows(before)
+    assert set(after.notes) - set(before.notes) == {
+        f"stray files: 5 are no frames and left out ({image}, preview.jpg, ._x.png, …)"
+    }

@@ -11,7 +11,7 @@ from mmagga.data.clips import training_labels
 from mmagga.data.files.decoding import decode
 from mmagga.data.readers import own_video
 from mmagga.data.readers.own_video import crop_video
-from mmagga.data.readers.video import read_video
+from mmagga.data.readers.video import find_frames, read_frames
 from mmagga.errors import DataError, MmaggaError
 
 HEIGHT, WIDTH = 60, 80
@@ -63,7 +63,9 @@ def test_two_cameras(street, tmp_path):
     assert not tracklets.queries_in_gallery
     assert tracklets.notes == (
         "camera 1: 7 of 7 boxes cropped, 0 of them clipped; left out: none",
+        "camera 1: pictures are found by the numbers in their names, 1 to 9",
         "camera 2: 4 of 4 boxes cropped, 0 of them clipped; left out: none",
+        "camera 2: pictures are found by the numbers in their names, 1 to 4",
         "identities: unknown; each track is a person of its own, and ranking has no scores",
     )
 
@@ -78,6 +80,8 @@ def test_of_one_camera_all_are_queries_and_gallery(street, tmp_path):
     tracklets = crop_video(street[:1], tmp_path / "out", progress=False)
     assert set(tracklets.table["split"]) == {"query"}
     assert tracklets.queries_in_gallery
+    assert tracklets.one_camera
+    assert tracklets.notes[-2].startswith("one camera: each tracklet is searched among all others")
 
 
 def test_identities_across_cameras(street, tmp_path):
@@ -85,8 +89,8 @@ def test_identities_across_cameras(street, tmp_path):
     names.write_text("camera,track,pid\n2,7,5\n1,1,5\n1,99,8\n")
     tracklets = crop_video(street, tmp_path / "out", identities=names, progress=False)
     assert tracklets.pids.tolist() == [5, 6, 5]
-    assert tracklets.notes[2] == ("identities: 1 are of (camera, track) without a crop: (1, 99)")
-    assert tracklets.notes[3].startswith("identities: known for 2 of 3 tracklets")
+    assert tracklets.notes[-2] == ("identities: 1 are of (camera, track) without a crop: (1, 99)")
+    assert tracklets.notes[-1].startswith("identities: known for 2 of 3 tracklets")
 
 
 def test_identities_filled_in_later_by_hand(street, tmp_path):
@@ -107,8 +111,31 @@ def test_tracks_are_cut_at_gaps_and_shorter_gaps_counted(tmp_path):
         ["01", "02", "05", "06"],
         ["10", "11"],
     ]
-    assert tracklets.pids.tolist() == [1, 1]  # pieces of one track are one person
+    assert tracklets.pids.tolist() == [1, 2]  # a tracker may use an id again
+    assert "1 tracks are absent for more than 2 frames and cut in pieces there (3)" in str(
+        tracklets.notes
+    )
     assert "gaps: 1 tracklets skip 2 frame numbers (crops/c1_t3_0)" in tracklets.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "pids"),
+    [
+        ("camera,track,pid\n1,3,8\n", [8, 8]),
+        ("camera,track,piece,pid\n1,3,0,8\n1,3,1,5\n", [8, 5]),
+        ("camera,track,piece,pid\n1,3,,8\n1,3,1,5\n", [8, 5]),
+        ("camera,track,piece,pid\n1,3,1,5\n", [6, 5]),
+    ],
+)
+def test_pieces_of_a_track_may_be_different_persons(tmp_path, text, pids):
+    video = write_folder(tmp_path / "video", 20)
+    tracks = write_tracks(tmp_path / "t.txt", *walk(3, [1, 2, 10, 11]))
+    (tmp_path / "who.csv").write_text(text)
+    found = crop_video(
+        [(video, tracks)], tmp_path / "out", identities=tmp_path / "who.csv", max_gap=2,
+        progress=False,
+    )  # fmt: skip
+    assert found.pids.tolist() == pids
 
 
 def test_bad_boxes_are_counted_and_clipped_ones_cropped(tmp_path):
@@ -146,15 +173,16 @@ def test_a_video_file_gives_the_frames_it_holds(tmp_path):
     for number in range(1, 8):
         writer.write(np.full((HEIGHT, WIDTH, 3), number * 20, np.uint8))
     writer.release()
-    assert [(n, round(image.mean() / 20)) for n, image in read_video(path, [2, 3, 6])] == [
-        (2, 2),
-        (3, 3),
-        (6, 6),
-    ]
+    for frames, shift in ([2, 3, 6], 0), ([0, 2, 6], 1):  # frame 0: the tracker counts from 0
+        found = read_frames(path, find_frames(path, frames).places)
+        assert [(n, round(image.mean() / 20)) for n, image in found] == [
+            (n, n + shift) for n in frames
+        ]
     tracks = write_tracks(tmp_path / "t.txt", *walk(1, [2, 7, 8, 9]))
     tracklets = crop_video([(path, tracks)], tmp_path / "out", progress=False)
     assert [path.name for path in tracklets.frames(0)] == ["000002.png", "000007.png"]
     assert "2 in frames that the video lacks" in tracklets.notes[0]
+    assert tracklets.notes[1] == "camera 1: frame 1 is the first picture of the video"
 
 
 def test_only_the_wanted_frames_of_a_folder_are_opened_one_at_a_time(tmp_path, monkeypatch):
@@ -164,25 +192,82 @@ def test_only_the_wanted_frames_of_a_folder_are_opened_one_at_a_time(tmp_path, m
     monkeypatch.setattr(
         np, "fromfile", lambda path, *a: opened.append(path.name) or fromfile(path, *a)
     )
-    stream = read_video(video, range(5, 30, 5))
+    stream = read_frames(video, find_frames(video, range(5, 30, 5)).places)
     next(stream)
     assert opened == ["000005.png"]
     next(stream)
     assert opened == ["000005.png", "000010.png"]
 
 
+def numbered(folder, names, monkeypatch, frames=range(1, 20), **options):
+    """Which picture each frame is found in."""
+    trees.write_frames(folder, names)
+    trees.shuffle_listings(monkeypatch, 6)
+    found = find_frames(folder, frames, **options)
+    return {number: path.name for number, path in found.places.items()}, found.notes
+
+
 @pytest.mark.parametrize(
-    ("names", "numbers"),
+    ("names", "frames", "expected"),
     [
-        (["10.png", "9.png", "11.png"], [9, 10, 11]),  # numbers, as they are
-        (["f10.png", "f9.png", "f11.png"], [1, 2, 3]),  # others: counted, in natural order
-        (["1.png", "1.jpg", "2.png"], [1, 2, 3]),
+        (["10.png", "9.png", "11.png"], range(9, 12), ["9.png", "10.png", "11.png"]),
+        (["f_07.png", "f_5.png"], [5, 7], ["f_5.png", "f_07.png"]),
+        (["cam2_0.png", "cam2_1.png"], [0, 1], ["cam2_0.png", "cam2_1.png"]),
+        (["1_0003_hd.png", "1_0004_hd.png"], [3, 4], ["1_0003_hd.png", "1_0004_hd.png"]),
+        (["3.png", "4.png", "4 (1).png", "cover.png", "._3.png"], [3, 4], ["3.png", "4.png"]),
+        (["b.png", "a.png"], [1, 2], ["a.png", "b.png"]),
+        (["b.png", "a.png"], [0, 1], ["a.png", "b.png"]),
     ],
 )
-def test_frame_numbers_of_a_folder(tmp_path, names, numbers, monkeypatch):
-    trees.write_frames(tmp_path / "video", names)
-    trees.shuffle_listings(monkeypatch, 6)
-    assert [n for n, _ in read_video(tmp_path / "video", range(1, 20))] == numbers
+def test_frames_are_found_by_number(tmp_path, names, frames, expected, monkeypatch):
+    found, notes = numbered(tmp_path / "video", names, monkeypatch, frames)
+    assert found == dict(zip(frames, expected, strict=True))
+    if "cover.png" in names:
+        assert (
+            notes[1] == "stray files: 3 are no frames and left out (4 (1).png, cover.png, ._3.png)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "frames", "message"),
+    [
+        (range(12), range(1, 13), "0 to 11, and 1 frames .*--numbers order --first-frame 1"),
+        (range(1, 13), range(12), "1 to 12, and 1 frames .*--numbers order --first-frame 0"),
+        (range(40, 52), range(1, 13), "40 to 51, and 12 frames .*--first-frame 1"),
+        (range(40, 52), range(41, 53), "and 1 frames .*--first-frame 41"),
+        (range(40, 52), range(90, 95), "40 to 51, and 5 frames have no picture"),
+        ([1, 2, 3, 4, 6, 7], range(1, 7), "1 to 7, and 1 frames .*--first-frame 1"),
+    ],
+)
+def test_numbers_that_may_be_shifted_are_refused(tmp_path, names, frames, message, monkeypatch):
+    folder, names = tmp_path / "video", [f"{number:04}.png" for number in names]
+    with pytest.raises(DataError, match=message):
+        numbered(folder, names, monkeypatch, frames)
+    first = 41 if frames[0] == 41 else None
+    by_order, _ = numbered(folder, names, monkeypatch, frames, numbers="order", first=first)
+    assert list(by_order.values()) == names[: len(by_order)]
+    by_name, _ = numbered(folder, names, monkeypatch, frames, numbers="names")
+    assert all(int(name[:4]) == frame for frame, name in by_name.items())
+
+
+def test_a_lost_picture_is_no_shift(tmp_path, monkeypatch):
+    names = [f"{number}.png" for number in (1, 2, 4, 5)]
+    found, _ = numbered(tmp_path / "video", names, monkeypatch, range(1, 6))
+    assert sorted(found) == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1.png", "1.jpg", "2.png"], "1.jpg and 1.png are both numbered 1"),
+        (["l_1.png", "l_2.png", "r_1.png", "r_2.png"], "several series of 2 pictures, l_#, r_#"),
+        (["notes.txt"], "holds no pictures"),
+        (["a.png", "b.png"], "counted from 1 they end at 2"),
+    ],
+)
+def test_pictures_without_one_numbering(tmp_path, names, message, monkeypatch):
+    with pytest.raises(DataError, match=message):
+        numbered(tmp_path / "video", names, monkeypatch, [1, 2, 3])
 
 
 def test_the_source_is_not_touched_and_the_order_of_folders_does_not_matter(
@@ -226,26 +311,12 @@ def test_an_interrupted_call_leaves_nothing(street, tmp_path, monkeypatch):
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty; expected frame, id, left"),
-        ("1,2,3\n", "has 3 columns; expected frame, id, left"),
-        ("1,1,10,10,20,20\n2,1,ten,10,20,20\n", "is no list of tracks"),
-        ("1,1,10,10,20,20\n2,1,10,10,20\n", "is no list of tracks"),
-        ("1,-1,10,10,20,20,1\n", r"1 boxes have no .* number 1, \[1.0, -1.0.*or detections\?"),
-        ("0,1,10,10,20,20,1\n", "1 boxes have no frame from 1"),
-        ("1.5,1,10,10,20,20,1\n", "1 boxes have no frame from 1"),
-        ("1,1,nan,10,20,20,1\n", "1 boxes have no frame from 1"),
-        ("1,1,100,100,20,20,1\n", "nothing to crop: camera 1: 0 of 1 .* 1 outside the picture"),
-    ],
-)
-def test_tracks_that_cannot_be_read(tmp_path, text, message):
-    (tmp_path / "t.txt").write_text(text)
+def test_without_a_crop_there_is_no_folder(tmp_path):
+    tracks = write_tracks(tmp_path / "t.txt", *walk(1, [1, 2], left=100))
     video = write_folder(tmp_path / "video", 2)
-    with pytest.raises(DataError, match=message):
-        crop_video([(video, tmp_path / "t.txt")], tmp_path / "out", progress=False)
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"nothing to crop: camera 1: 0 of 2 .* 2 outside the pict"):
+        crop_video([(video, tracks)], tmp_path / "out", progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.txt", "video"]
 
 
 @pytest.mark.parametrize(
@@ -261,19 +332,38 @@ def test_videos_that_cannot_be_read(tmp_path, name, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("camera,track\n1,1\n", "no table of camera, track, pid"),
-        ("camera,track,pid\n1,1,bob\n", "no table of camera, track, pid"),
-        ("camera,track,pid\n1,1,1.5\n", "no table of camera, track, pid"),
-        ("", "no table of camera, track, pid"),
-        ("camera,track,pid\n1,1,0\n", "pid count from 1"),
-        ("camera,track,pid\n1,,3\n", "none may lack"),
-        ("camera,track,pid\n1,1,3\n1,1,4\n", "two rows for .*'track': 1"),
+        ("camera,track\n1,1\n", "no table of camera, track, pid: .*but line 1 is camera, track"),
+        ("camera,track,pid\n1,1,bob\n", "line 2: expected a whole number from 1 as pid, .*'bob'"),
+        ("camera,track,pid\n\n1,1,1.5\n", "line 3: expected a whole number from 1 as pid"),
+        ("", "no table of camera, track, pid: .*it is empty"),
+        ("camera,track,pid\n1,1,0\n", "from 1 as pid, found '0'"),
+        ("camera,track,pid\n1,,3\n", "from 0 as track, found ''"),
+        ("camera,track,pid\n1,1,3\n1,1,4\n", "two rows for camera 1, track 1, lines 2 and 3"),
     ],
 )
-def test_identities_that_cannot_be_read(street, tmp_path, text, message):
+def test_identities_that_cannot_be_read(street, tmp_path, text, message, monkeypatch):
     (tmp_path / "who.csv").write_text(text)
+    monkeypatch.setattr(own_video, "_crop_camera", None)  # they are read before the video is
     with pytest.raises(DataError, match=message):
         crop_video(street, tmp_path / "out", identities=tmp_path / "who.csv", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_identities_from_a_spreadsheet(street, tmp_path):
+    names = tmp_path / "who.csv"
+    names.write_bytes(b"\xef\xbb\xbfCamera;Track;who;Pid\r\n1;1;x;5\r\n2;7;y;5,0\r\n;;;\r\n")
+    found = crop_video(street, tmp_path / "out", identities=names, progress=False)
+    assert found.pids.tolist() == [5, 6, 5]
+
+
+def test_files_beside_the_crops_are_left_out_and_counted(street, tmp_path):
+    crops = crop_video(street, tmp_path / "out", progress=False).root / "crops/c1_t1_0"
+    lengths = load_tracklets("mot", tmp_path / "out").lengths.tolist()
+    for name in ("._000001.png", "000001 copy.png", "Thumbs.db"):
+        (crops / name).write_bytes(b"")
+    found = load_tracklets("mot", tmp_path / "out")
+    assert found.lengths.tolist() == lengths
+    assert found.notes[-1].startswith("stray files: 3 are no frames and left out")
 
 
 def test_a_tracklet_without_its_folder(street, tmp_path):
