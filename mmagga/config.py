@@ -161,6 +161,8 @@ class Config:
     """How the device computes."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, besides one at the end of each stage and on a stop."""
+    keep_optimizer: bool = False
+    """Keep the optimisers' state, and the checkpoint before the last, once the run is finished."""
     workers: int = 2
     """Processes that read frames; they change the speed and nothing else."""
     device: str = "auto"
@@ -305,8 +307,8 @@ _SECTIONS = {
 
 # Fields that change speed, or where things lie, but not what is computed.
 _NOT_SCIENCE = (
-    "root", "packed", "workers", "device", "eval_batch", "checkpoint_every", "hardware",
-    "tensorboard",
+    "root", "packed", "workers", "device", "eval_batch", "checkpoint_every", "keep_optimizer",
+    "hardware", "tensorboard",
 )  # fmt: skip
 
 

@@ -26,8 +26,12 @@ _SHOWN = 5
 # --- writing ------------------------------------------------------------------------------------
 
 
-def save(folder: Path, step: int, state: dict[str, Any], record: dict[str, Any]) -> Path:
+def save(
+    folder: Path, step: int, state: dict[str, Any], record: dict[str, Any], keep: int = KEEP
+) -> Path:
     """Write `state` as checkpoint number `step`; `record` (JSON) is stored beside it.
+
+    Of those before it the newest stay, `keep` checkpoints in all.
 
     What was there before stays as it was until the new one is whole. Raises NumericError if a
     tensor is not finite, ResourceError if the disk is full, CheckpointError if `state` holds more
@@ -53,7 +57,7 @@ def save(folder: Path, step: int, state: dict[str, Any], record: dict[str, Any])
         write_json(path.with_suffix(".json"), record | found)
 
     commit(path, write, need=sum(t.numel() * t.element_size() for _, t in _tensors(state)))
-    kept = [number for number in saved_steps(folder) if number <= step][:KEEP]
+    kept = [number for number in saved_steps(folder) if number <= step][:keep]
     for number in set(saved_steps(folder)) - set(kept):
         for suffix in (".pt", ".json"):
             path_of(folder, number).with_suffix(suffix).unlink(missing_ok=True)

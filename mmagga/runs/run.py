@@ -126,8 +126,11 @@ class Run:
 
     # --- weights --------------------------------------------------------------------------------
 
-    def save_state(self, step: int, state: dict[str, Any]) -> None:
-        """Commit a checkpoint; its record has the numbers and words that `state` holds."""
+    def save_state(self, step: int, state: dict[str, Any], keep: int = 2) -> None:
+        """Commit a checkpoint; its record has the numbers and words that `state` holds.
+
+        The newest `keep` checkpoints stay in the folder.
+        """
         import torch
 
         from mmagga.runs import checkpoint
@@ -135,7 +138,7 @@ class Run:
         record = {key: value for key, value in state.items() if isinstance(value, int | str)}
         record |= {"config": config_hash(self.load_config())}
         record |= {"torch": torch.__version__, "mmagga": __version__}
-        checkpoint.save(self.folder / "checkpoints", step, state, record)
+        checkpoint.save(self.folder / "checkpoints", step, state, record, keep)
 
     def load_state(self, device: "str | torch.device" = "cpu") -> dict[str, Any] | None:
         """Load the newest healthy checkpoint; None if there is none."""

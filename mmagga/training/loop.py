@@ -235,7 +235,9 @@ def resume(
     start = config if saved is None else from_scratch(config)
     state = initial_state(start, facts["num_ids"], device)
     if saved is not None:
-        lacking = [name for name in ("data", "split", "processes") if name not in saved]
+        finished = saved["step"] == total_epochs(config) * steps
+        needed = ("data", "split", "processes", *(() if finished else ("optimizer",)))
+        lacking = [name for name in needed if name not in saved]
         if lacking:
             raise CheckpointError(
                 f"the checkpoint of {run.folder} lacks {', '.join(lacking)}: an older version "

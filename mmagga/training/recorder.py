@@ -128,9 +128,15 @@ class Recorder:
         return time.monotonic() - self.saved_at > self.config.checkpoint_every
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Commit a checkpoint, with `facts` of what it belongs to."""
+        """Commit a checkpoint, with `facts` of what it belongs to.
+
+        That of a finished run holds the weights alone, and those before it are deleted, unless
+        `keep_optimizer` is set.
+        """
         if self.here.first:
-            self.run.save_state(state.step, state.state_dict() | facts | self.where)
+            slim = state.step == self.total and not self.config.keep_optimizer
+            parts = state.state_dict(optimizers=not slim) | facts | self.where
+            self.run.save_state(state.step, parts, keep=1 if slim else 2)
             self.saved_at = time.monotonic()
 
     def failure(self, step: int, batch: Batch, people: Tracklets, error: Exception) -> None:

@@ -13,7 +13,8 @@ from mmagga.model.build import build_model
 from mmagga.model.networks import ClipModel
 from mmagga.randomness import seed_torch
 
-_PARTS = ("model", "centers", "optimizer", "center_optimizer")
+_WEIGHTS = ("model", "centers")
+_OPTIMIZERS = ("optimizer", "center_optimizer")
 
 
 @dataclass
@@ -31,14 +32,16 @@ class TrainState:
     step: int = 0
     """Steps done since the start of the run."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give plain types and tensors only."""
-        return {name: getattr(self, name).state_dict() for name in _PARTS} | {"step": self.step}
+    def state_dict(self, optimizers: bool = True) -> dict[str, Any]:
+        """Return plain types and tensors only; a finished run needs no optimisers'."""
+        names = (*_WEIGHTS, *_OPTIMIZERS) if optimizers else _WEIGHTS
+        return {name: getattr(self, name).state_dict() for name in names} | {"step": self.step}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take the values of `state_dict`, strictly."""
-        for name in _PARTS:
-            getattr(self, name).load_state_dict(saved[name])
+        """Load the values of `state_dict`, strictly; the optimisers' may be absent."""
+        for name in (*_WEIGHTS, *_OPTIMIZERS):
+            if name in _WEIGHTS or name in saved:
+                getattr(self, name).load_state_dict(saved[name])
         self.step = saved["step"]
 
 

@@ -35,6 +35,7 @@ def config(tmp_path_factory):
     return dataclasses.replace(
         DEMO, root=root, frames=2, ids_per_batch=2, clips_per_id=2, stages=STAGES, workers=0,
         model=dataclasses.replace(DEMO.model, width=16), eval_batch=8, device="cpu",
+        keep_optimizer=True,
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def config(tiny):
         stages=(StageConfig(2, 1e-4, "all_but_mma"), StageConfig(1, 1e-3, "mma"),
                 StageConfig(1, 1e-5, "all")),
         hardware=HardwareConfig(sync_batchnorm=True),
+        keep_optimizer=True,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def config(tiny):
         model=dataclasses.replace(DEMO.model, width=32), checkpoint_every=1e9, milestones=(),
         stages=(StageConfig(1, 1e-3, "all_but_mma"), StageConfig(1, 2.5e-2, "mma"),
                 StageConfig(1, 1e-4, "all")),
+        keep_optimizer=True,
     )  # fmt: skip
 
 

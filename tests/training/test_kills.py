@@ -51,6 +51,7 @@ def config(tiny):
         model=dataclasses.replace(DEMO.model, width=32), checkpoint_every=0.0, eval_every=4,
         stages=(StageConfig(8, 1e-3, "all_but_mma"), StageConfig(2, 2.5e-2, "mma"),
                 StageConfig(2, 1e-4, "all")),
+        keep_optimizer=True,
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ def config(tiny):
     return dataclasses.replace(
         DEMO, root=tiny, frames=2, ids_per_batch=2, clips_per_id=2, model=small, stages=STAGES,
         workers=0, eval_batch=8, checkpoint_every=1e9,
+        keep_optimizer=True,
     )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def test_stages_change_what_they_say(config, tmp_path):
     states = []
 
     class Spy(Run):
-        def save_state(self, step, state):
+        def save_state(self, step, state, keep):
             states.append({k: v.clone() for k, v in state["model"].items()})
 
     original, loop.Run = loop.Run, Spy
@@ -140,6 +141,25 @@ def test_a_finished_run_is_left_as_it_is(finished, config):
     again = train(config, finished.folder, bar=False)
     assert contents(again)[1] == before
     assert (finished.folder / "metrics.json").stat().st_mtime_ns == stamp
+
+
+def test_a_finished_run_keeps_its_weights_alone(config, finished, tmp_path):
+    """By default; `keep_optimizer` is not part of a run's identity."""
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    for path in (run.folder / "checkpoints").glob("00000008.*"):
+        path.unlink()
+    small = dataclasses.replace(config, keep_optimizer=False)
+    train(small, run.folder, bar=False)
+    (path,) = (run.folder / "checkpoints").glob("*.pt")
+    whole = finished.folder / "checkpoints" / path.name
+    assert path.stat().st_size < 0.4 * whole.stat().st_size
+    state, kept = finished.load_state(), run.load_state()
+    assert state.keys() - kept.keys() == {"optimizer", "center_optimizer"}
+    assert_same_state({name: state[name] for name in kept}, kept)
+    stamp = path.stat().st_mtime_ns
+    for again in (small, config):
+        assert train(again, run.folder, bar=False).load_model()
+    assert path.stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 5, 7])
