@@ -84,7 +84,6 @@ def check(
     names = tracklets.names[used]
     refuse_escapes(names)
     rows = scan(tracklets.root, names, decode=True, workers=workers, progress=progress)
-    _label(rows, used, tracklets)
     bad = _bad_table(names, rows["kind"])
     path, listing = folder / "index.npz", folder / "bad.csv"
     _write_list(listing, bad)
@@ -196,13 +195,6 @@ def quality(tracklets: Tracklets, folder: Path | None = None) -> pd.DataFrame:
 
 
 # --- tables -------------------------------------------------------------------------------------
-
-
-def _label(rows: np.ndarray, used: np.ndarray, tracklets: Tracklets) -> None:
-    number, row, position = positions(tracklets)
-    at = np.searchsorted(used, number)
-    rows["tracklet"][at], rows["frame"][at] = row, position
-    rows["pid"][at], rows["camid"][at] = tracklets.pids[row], tracklets.camids[row]
 
 
 def _rows_of(names: np.ndarray, path: Path) -> np.ndarray:

@@ -27,10 +27,6 @@ ROW = np.dtype(
         ("height", np.uint16),
         ("mode", "S6"),  # Pillow's, as stored: L, RGB, CMYK, ...
         ("kind", "S16"),  # empty, or what is wrong
-        ("pid", np.int64),
-        ("camid", np.int64),
-        ("tracklet", np.int64),  # row of the table it was checked with
-        ("frame", np.int64),  # position in that tracklet
     ]
 )
 """What is known of a frame: one record of the index."""
