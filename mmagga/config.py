@@ -100,9 +100,6 @@ class HardwareConfig:
     """Compile the backbone with torch.compile: a minute at the start, faster steps after it."""
     recompute: bool = False
     """Keep no activations inside the ResNet's layers and compute them again: less memory."""
-    chunk: int = 0
-    """Clips a forward pass in training, 0 for all; the losses still see the whole batch, but
-    each BatchNorm that uses a batch's statistics sees one chunk."""
     sync_batchnorm: bool = False
     """With several processes: BatchNorm over all of them; the authors' is local to each."""
     deterministic: bool = False
@@ -323,7 +320,7 @@ def science(config: Config) -> dict[str, Any]:
     return kept | {
         name: value
         for name, value in hardware.items()
-        if name in ("precision", "chunk", "sync_batchnorm")
+        if name in ("precision", "sync_batchnorm")
     }
 
 

@@ -16,18 +16,17 @@ from torch.utils.checkpoint import checkpoint
 from mmagga.config import HardwareConfig
 from mmagga.errors import MmaggaError
 from mmagga.model.backbone import NonLocal
-from mmagga.model.outputs import Output, tree_cat
 from mmagga.system.device import precision
 
 
 def prepare(model: nn.Module, hardware: HardwareConfig) -> None:
     """Set the model up as the configuration says; its parameters and their names stay.
 
-    Raises MmaggaError for options that do not go together.
+    Raises MmaggaError for options that cannot be combined.
     """
-    if hardware.compile and (hardware.recompute or hardware.chunk or hardware.sync_batchnorm):
+    if hardware.compile and (hardware.recompute or hardware.sync_batchnorm):
         raise MmaggaError(
-            "hardware.compile does not go with recompute, chunk or sync_batchnorm: choose"
+            "hardware.compile cannot be combined with recompute or sync_batchnorm: disable one"
         )
     device = next(model.parameters()).device
     # In float32 on a CPU channels_last gains a tenth, but BatchNorm rounds far more in it.
@@ -64,17 +63,6 @@ def _by_rows(model: nn.Module, lean: bool = True) -> None:
     for module in model.modules():
         if isinstance(module, NonLocal):
             module.lean = lean
-
-
-def forward(model: nn.Module, clips: Tensor, chunk: int) -> Output:
-    """Run clips (B, T, 3, H, W) through the network, at most `chunk` at once where it is not 0.
-
-    In chunks only the outputs are kept, and a chunk is computed again in the backward pass.
-    """
-    if not chunk or len(clips) <= chunk:
-        return model(clips)
-    parts = clips.split(chunk)
-    return tree_cat([_recomputed(type(model).__call__, model, part) for part in parts])
 
 
 def _recomputed(function: Callable, module: nn.Module, x: Tensor) -> Any:

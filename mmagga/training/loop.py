@@ -7,7 +7,6 @@ last checkpoint to the same bytes as one that was not.
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from mmagga.data.tracklets import Tracklets
 from mmagga.errors import CheckpointError, DataError, NumericError, ResourceError, Stopped
 from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
 from mmagga.model.build import from_scratch
-from mmagga.model.fast import forward, prepare
+from mmagga.model.fast import prepare
 from mmagga.randomness import seed_torch
 from mmagga.retrieval import Scores
 from mmagga.retrieval.evaluation import score
@@ -64,7 +63,7 @@ def compute_losses(
     `clips` (B / processes, T, 3, H, W), `labels` (B,).
     """
     with autocast(config.hardware, clips.device):
-        output = forward(state.model, clips, config.hardware.chunk)
+        output = state.model(clips)
     feature = gather(output.feature)  # (B, D)
     loss = config.loss
     parts = {
@@ -203,7 +202,7 @@ def _train(
                 recorder.failure(state.step, batch, people, error)
                 raise
             except torch.OutOfMemoryError:
-                raise ResourceError(_too_large(state, clips, labels, config)) from None
+                raise ResourceError(_too_large(clips, state.step)) from None
             recorder.step(state.step, batch.epoch, {"lr": rate} | log)
 
             end_of_epoch = batch.step == steps - 1
@@ -295,26 +294,11 @@ def _scores(
     return scores
 
 
-def _too_large(state: TrainState, clips: Tensor, labels: Tensor, config: Config) -> str:
-    """Say what to do when a step does not fit in the device's memory: by trying, where alone."""
-    advice = "set hardware.recompute, or hardware.chunk to fewer clips"
-    if len(clips) == len(labels):
-        chunk = len(clips) // 2
-        while chunk > 1 and not _fits(state, clips, labels, config, chunk):
-            chunk //= 2
-        advice = f"hardware.chunk={chunk} fits" if chunk > 1 else "not even two clips fit"
+def _too_large(clips: Tensor, step: int) -> str:
+    """Explain what to do when a step does not fit in the device's memory."""
     return (
-        f"out of memory on {clips.device} at step {state.step}, with {len(clips)} clips of "
-        f"{tuple(clips.shape[1:])} in a forward pass: {advice}. The batch is not made smaller "
-        "by itself, since the triplets and BatchNorm depend on it."
+        f"out of memory on {clips.device} at step {step}, with {len(clips)} clips of "
+        f"{tuple(clips.shape[1:])} in a forward pass: set hardware.recompute, which needs "
+        "less memory, or a smaller ids_per_batch. The batch is not made smaller by itself, since "
+        "the triplets and BatchNorm depend on it."
     )
-
-
-def _fits(state: TrainState, clips: Tensor, labels: Tensor, config: Config, chunk: int) -> bool:
-    hardware = replace(config.hardware, chunk=chunk)
-    try:
-        total, _ = compute_losses(state, clips, labels, replace(config, hardware=hardware))
-        total.backward()
-    except torch.OutOfMemoryError:
-        return False
-    return True

@@ -68,29 +68,6 @@ def test_recomputing_draws_the_same_dropout():
     assert stepped(small("baseline", recompute=True))[0] == logs
 
 
-def test_chunks_with_batch_statistics_frozen_give_the_whole_batch_its_loss():
-    """With BatchNorm's own statistics a clip does not see the others: any chunk is the same."""
-    losses = []
-    for chunk in (0, 1, 3):
-        config = small(chunk=chunk)
-        state = initial_state(config, 3, CPU)
-        state.model.eval()
-        total, _ = compute_losses(state, clips(), LABELS, config)
-        total.backward()
-        gradient = state.model.backbone.conv1.weight.grad
-        losses.append((total.item(), gradient.norm().item()))
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # distances cancel digits
-    assert losses[2] == pytest.approx(losses[0], rel=1e-3)
-
-
-def test_chunks_keep_the_triplets_of_the_whole_batch(plain):
-    """In chunks of two clips a BatchNorm sees two, and the loss still sees all four."""
-    (log,), model = stepped(small(chunk=2), steps=1)
-    assert log["loss"] == pytest.approx(plain[0][0]["loss"], rel=0.1)
-    assert log["loss"] != plain[0][0]["loss"]
-    assert model.backbone.bn1.num_batches_tracked == 2
-
-
 def test_bf16_is_close(plain):
     logs, model = stepped(small(precision="bf16"), steps=1)
     assert_close(logs, plain[0][:1], 0.05)
