@@ -147,19 +147,18 @@ def main() -> None:
         root, packs = Path(folder, "set"), Path(folder, "packs")
         root.mkdir()
         tracklets = write_set(root, frames, size, options.images)
-        raw, original = packs / "raw.pack", packs / "original.pack"
-        pack(tracklets, raw, size, encoding="raw", progress=False)
-        pack(tracklets, original, size, encoding="original", progress=False)
+        packed = packs / "all.pack"
+        pack(tracklets, packed, size, progress=False)
+        files = sum(path.stat().st_size for path in root.iterdir() if path.is_file())
         print(f"{frames} frames of {size[0]}×{size[1]}, {frames // CLIP} clips, one thread")
         print(
-            f"bytes a frame: {original.stat().st_size / frames:.0f} as files, "
-            f"{raw.stat().st_size / frames:.0f} raw"
+            f"bytes a frame: {files / frames:.0f} as files, "
+            f"{packed.stat().st_size / frames:.0f} packed"
         )
         readers = {
             "Pillow + torchvision": reference(tracklets, size),
             "files": kit(tracklets, size, None),
-            "pack, original": kit(tracklets, size, original),
-            "pack, raw": kit(tracklets, size, raw),
+            "pack, raw": kit(tracklets, size, packed),
         }
         slow, *ours = readers
         found = []

@@ -354,7 +354,6 @@ def data_pack(
     out: Path,
     height: int = 256,
     width: int = 128,
-    encoding: Literal["raw", "original"] = "raw",
 ) -> None:
     """Pack all frames into one file, which loads faster; pixels stay identical.
 
@@ -366,11 +365,10 @@ def data_pack(
         out: The file to write.
         height: Pixels that frames are resized to.
         width: Pixels that frames are resized to.
-        encoding: raw pixels, fastest, 3 bytes a pixel; or the original files' bytes.
     """
     from mmagga.data.files.packed import pack
 
-    pack(_load(dataset, root), out, (height, width), encoding=encoding)
+    pack(_load(dataset, root), out, (height, width))
     print(f"packed: {out}, {out.stat().st_size / 1e9:.3g} GB. Use it: --packed {out}")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmagga.data.files.decoding import decode
 from mmagga.data.files.names import split_names, used_frames
-from mmagga.data.files.packed import read_header
+from mmagga.data.files.packed import HEADER_BYTES, read_header
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
 
@@ -66,7 +66,7 @@ class PackedFrames(Frames):
     def _find(self, tracklets: Tracklets) -> np.ndarray:
         """Give for each of `tracklets.names` its place in the pack; -1 where it is not used."""
         header = self.header
-        if header["encoding"] == "raw" and header["size"] != list(self.size):
+        if header["size"] != list(self.size):
             raise _foreign(self.path, f"size {header['size']}", f"{list(self.size)}")
         if header["dataset"] != tracklets.dataset:
             raise _foreign(self.path, f"data set {header['dataset']}", tracklets.dataset)
@@ -79,7 +79,7 @@ class PackedFrames(Frames):
         return slots
 
     def _names(self) -> np.ndarray:
-        joined = self._map()[self.header["data_end"] + 8 * (self.header["frames"] + 1) :].tobytes()
+        joined = self._map()[self.header["data_end"] :].tobytes()
         if hashlib.sha256(joined).hexdigest() != self.header["names_sha256"]:
             raise DataError(f"the pack {self.path} is damaged (its list of names): pack again")
         return split_names(joined)
@@ -90,12 +90,9 @@ class PackedFrames(Frames):
         return self._memory
 
     def _frame(self, number: int) -> np.ndarray:
-        memory, slot = self._map(), self.slots[number]
-        start, end = memory[self.header["data_end"] + 8 * slot :][:16].view("<i8")
-        data = memory[start:end]
-        if self.header["encoding"] == "raw":
-            return data.reshape(*self.size, 3)
-        return decode(data.tobytes(), self.size, name=f"frame {slot} of {self.path}")
+        height, width = self.size
+        start = HEADER_BYTES + self.slots[number] * height * width * 3
+        return self._map()[start : start + height * width * 3].reshape(height, width, 3)
 
 
 def open_frames(tracklets: Tracklets, size: tuple[int, int], packed: Path | None = None) -> Frames:

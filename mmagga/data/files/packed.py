@@ -1,41 +1,33 @@
 """A pack: all frames of a data set in one file, for disks that are slow with a million small ones.
 
-    header (4096 bytes of JSON, padded) | frames, one after the other | N + 1 offsets | names
+    header (4096 bytes of JSON, padded) | N frames of height x width x 3 bytes | their names
 
-"original" holds the files as they are (MARS: 6 GB) and is decoded at every reading; it helps a
-network disk. "raw" holds the pixels at one size (MARS at 256×128: 117 GB, at 128×64: 29 GB), which
-is memory-mapped and needs no decoding; `benchmarks/loader.py` has the numbers.
+It holds the pixels at one size (MARS at 256×128: 117 GB, at 128×64: 29 GB), is memory-mapped and
+needs no decoding; `benchmarks/loader.py` has the numbers.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmagga.data.files.decoding import decode, read_bytes
+from mmagga.data.files.decoding import decode
 from mmagga.data.files.names import join_names, used_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
 from mmagga.system.files import commit
 from mmagga.system.progress import progress as progress_bar
 
-FORMAT = "mmagga pack 1"
+FORMAT = "mmagga pack 2"
 HEADER_BYTES = 4096
-
-Encoding = Literal["raw", "original"]
 
 
 def pack(
-    tracklets: Tracklets,
-    path: Path,
-    size: tuple[int, int],
-    *,
-    encoding: Encoding = "raw",
-    progress: bool = True,
+    tracklets: Tracklets, path: Path, size: tuple[int, int], *, progress: bool = True
 ) -> None:
-    """Write the frames of `tracklets` into one file, "raw" at `size` (H, W) or as they are.
+    """Write the pixels of all frames of `tracklets` into one file, at `size` (H, W).
 
     Splits and subsets can all be read from the pack of the whole. Memory does not grow with the
     data. Raises DataError for a bad frame and ResourceError when the disk is full; then there is
@@ -44,44 +36,33 @@ def pack(
     if Path(path).resolve().is_relative_to(tracklets.root.resolve()):
         raise DataError(f"{path} is inside the data set, which is never written to: pack elsewhere")
     names = tracklets.names[used_frames(tracklets)]
-    pixels = size[0] * size[1] * 3
+    data_bytes = len(names) * size[0] * size[1] * 3
 
     def write(file: BinaryIO) -> None:
         file.write(bytes(HEADER_BYTES))
-        offsets = np.full(len(names) + 1, HEADER_BYTES, "<i8")
         with progress_bar(enabled=progress, total=len(names), unit="frame", desc="pack") as bar:
-            for i, name in enumerate(names):
-                data = _encode(tracklets.root / name, size, encoding)
-                file.write(data)
-                offsets[i + 1] = offsets[i] + len(data)
+            for name in names:
+                file.write(decode(tracklets.root / name, size).tobytes())
                 bar.update()
         joined = join_names(names)
-        file.write(offsets.tobytes())
         file.write(joined)
         header = {
             "format": FORMAT,
             "dataset": tracklets.dataset,
-            "encoding": encoding,
             "size": list(size),
             "frames": len(names),
-            "data_end": int(offsets[-1]),
+            "data_end": HEADER_BYTES + data_bytes,
             "bytes": file.tell(),
             "names_sha256": hashlib.sha256(joined).hexdigest(),
         }
         file.seek(0)
         file.write(json.dumps(header).encode().ljust(HEADER_BYTES))
 
-    commit(path, write, need=pixels * len(names) if encoding == "raw" else None)
-
-
-def _encode(path: Path, size: tuple[int, int], encoding: Encoding) -> bytes:
-    data = read_bytes(path)
-    pixels = decode(data, size, name=str(path))  # for "original" too: no bad frame is packed
-    return pixels.tobytes() if encoding == "raw" else data
+    commit(path, write, need=data_bytes)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Give the header of a pack. Raises DataError if it is missing, cut short or something else."""
+    """Read the header of a pack. Raises DataError if it is missing, cut short or something else."""
     try:
         with open(path, "rb") as file:
             header = json.loads(file.read(HEADER_BYTES))

@@ -14,7 +14,6 @@ from mmagga.data.tracklets import Tracklets, make_tracklets
 from mmagga.errors import DataError, ResourceError
 
 SIZES = [(64, 32), (32, 16)]
-ENCODINGS = ["raw", "original"]
 
 
 @pytest.fixture
@@ -27,8 +26,8 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("packs") / "行人.pack"
 
 
-def quiet_pack(tracklets: Tracklets, path, size=SIZES[0], encoding="raw"):
-    pack(tracklets, path, size, encoding=encoding, progress=False)
+def quiet_pack(tracklets: Tracklets, path, size=SIZES[0]):
+    pack(tracklets, path, size, progress=False)
 
 
 def assert_same_pixels(tracklets: Tracklets, path, size):
@@ -39,17 +38,15 @@ def assert_same_pixels(tracklets: Tracklets, path, size):
         np.testing.assert_array_equal(frames.read(row, positions), files.read(row, positions))
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("size", SIZES)
-def test_packed_or_not_the_pixels_are_identical(small, path, size, encoding):
-    quiet_pack(small, path, size, encoding)
+def test_packed_or_not_the_pixels_are_identical(small, path, size):
+    quiet_pack(small, path, size)
     assert_same_pixels(small, path, size)
     assert read_header(path)["bytes"] == path.stat().st_size
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_subsets_read_the_pack_of_the_whole(small, path, encoding):
-    quiet_pack(small, path, encoding=encoding)
+def test_subsets_read_the_pack_of_the_whole(small, path):
+    quiet_pack(small, path)
     assert_same_pixels(small.subset([2, 0]), path, SIZES[0])
     part = make_tracklets("small", small.root, [("query", 9, 1, 0, 3)], small.names[[8, 0, 4]])
     assert_same_pixels(part, path, SIZES[0])
@@ -63,10 +60,8 @@ def test_only_frames_of_tracklets_are_packed(small, path):
         open_frames(small, SIZES[0], path)
 
 
-def test_original_serves_every_size_and_raw_only_its_own(small, path):
-    quiet_pack(small, path, SIZES[0], "original")
-    assert_same_pixels(small, path, SIZES[1])
-    quiet_pack(small, path, SIZES[0], "raw")
+def test_a_pack_serves_its_own_size_alone(small, path):
+    quiet_pack(small, path, SIZES[0])
     with pytest.raises(DataError, match=r"holds size \[64, 32\], wanted: \[32, 16\]"):
         open_frames(small, SIZES[1], path)
 
@@ -78,9 +73,8 @@ def test_another_data_set_is_refused(small, path, tmp_path):
         open_frames(other, SIZES[0], path)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_a_spawned_process_reads_the_same(small, path, encoding):
-    quiet_pack(small, path, encoding=encoding)
+def test_a_spawned_process_reads_the_same(small, path):
+    quiet_pack(small, path)
     frames = open_frames(small, SIZES[0], path)
     expected = frames.read(2, [0, 3])
     assert len(pickle.dumps(frames)) < 4096, "the mapped file must stay behind"
@@ -102,7 +96,7 @@ def test_missing_foreign_and_damaged_packs_are_refused(small, path):
         b"": "is not a pack",
         b"\x89PNG\r\n\x1a\n" * 600: "is not a pack",
         b"[]".ljust(5000): "is not a pack that this version reads",
-        content.replace(b"mmagga pack 1", b"mmagga pack 0"): "is not a pack that this version",
+        content.replace(b"mmagga pack 2", b"mmagga pack 1"): "is not a pack that this version",
         content[:-1]: "has .* of .* bytes",
         content[:5000]: "has .* of .* bytes",
         bytes(flipped): "is damaged",
@@ -113,14 +107,13 @@ def test_missing_foreign_and_damaged_packs_are_refused(small, path):
             open_frames(small, SIZES[0], path)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("name", BAD)
-def test_no_bad_frame_gets_into_a_pack(tmp_path, path, name, encoding):
+def test_no_bad_frame_gets_into_a_pack(tmp_path, path, name):
     write_bad(tmp_path / name, BAD[name][0])
     picture(0).save(tmp_path / "good.jpg")
     tracklets = make_tracklets("bad", tmp_path, [("train", 1, 1, 0, 2)], ["good.jpg", name])
     with pytest.raises(DataError, match="Copy it again"):
-        quiet_pack(tracklets, path, encoding=encoding)
+        quiet_pack(tracklets, path)
     assert list(path.parent.iterdir()) == []
 
 
@@ -140,7 +133,7 @@ def test_an_interrupted_packing_leaves_the_old_pack(small, path, monkeypatch):
 
 
 def test_a_pack_that_does_not_fit_is_refused_at_once(small, path, monkeypatch):
-    monkeypatch.setattr(packed, "_encode", None)
+    monkeypatch.setattr(packed, "decode", None)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
     with pytest.raises(ResourceError, match=r"need 5.53e-05 GB, free 1e-06 GB"):
         quiet_pack(small, path)
