@@ -160,8 +160,8 @@ class Config:
     """Seconds between checkpoints, besides one at the end of each stage and on a stop."""
     keep_optimizer: bool = False
     """Keep the optimisers' state, and the checkpoint before the last, once the run is finished."""
-    workers: int = 2
-    """Processes that read frames; they change the speed and nothing else."""
+    workers: int | None = None
+    """Processes that read frames, by default one for each CPU up to 8: speed, no result."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
     tensorboard: bool = False

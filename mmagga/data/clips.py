@@ -20,6 +20,7 @@ from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError, ResourceError
 from mmagga.randomness import generator
+from mmagga.system.cpus import reader_count
 from mmagga.system.interrupt import StopRequest
 
 
@@ -207,7 +208,7 @@ def dense_loader(
     frames: int,
     size: tuple[int, int],
     batch: int,
-    workers: int = 0,
+    workers: int | None = 0,
     packed: Path | None = None,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Stream the test clips of all tracklets: (clips (B, T, 3, H, W) uint8, tracklet rows (B,)).
@@ -219,8 +220,9 @@ def dense_loader(
     return _read(data, range(len(data)), workers)
 
 
-def _read(data: Dataset, keys: Sequence, workers: int) -> Generator[Any, None, None]:
-    """Give data[key] for each key in order, read in `workers` processes."""
+def _read(data: Dataset, keys: Sequence, workers: int | None) -> Generator[Any, None, None]:
+    """Give data[key] for each key in order, read in `workers` processes, see `reader_count`."""
+    workers = reader_count(workers)
     # A generator of its own keeps iteration from touching torch's global one.
     loader = DataLoader(
         data,

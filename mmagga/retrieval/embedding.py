@@ -68,7 +68,7 @@ def embed_by_rules(
     size: tuple[int, int],
     batch: int = 32,
     device: torch.device | str = "cpu",
-    workers: int = 0,
+    workers: int | None = 0,
     progress: bool = True,
     packed: Path | None = None,
 ) -> dict[str, Embeddings]:
