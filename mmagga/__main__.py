@@ -83,6 +83,7 @@ def evaluate(
         device: cpu, cuda or auto.
         partial: Take what fits of a checkpoint of another network, and say how much that is.
     """
+    from mmagga.data import load_checked
     from mmagga.retrieval.evaluation import score
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
@@ -90,7 +91,7 @@ def evaluate(
 
     config = _config(run, dataset, root, device)
     out = out or _in_folder(run, "queries-partial" if partial else "queries", config, ".csv")
-    tracklets = _load(config.dataset, config.root, config.split)
+    tracklets = load_checked(config.dataset, config.root, config.split)
     scores = score(Run(run).load_model(resolve_device(device), partial), tracklets, config)
     write_text(out, scores.per_query.to_csv(index=False))
     print(f"{scores}\none row a query: {out}")
@@ -115,13 +116,14 @@ def ledger(
         out: CSV file to write; by default in the run folder.
         device: cpu, cuda or auto.
     """
+    from mmagga.data import load_checked
     from mmagga.runs.run import Run
     from mmagga.studies.ledger import ledger, show, with_its_run
     from mmagga.system.device import resolve_device
     from mmagga.system.files import write_text
 
     config = _config(run, dataset, root, device)
-    tracklets = _load(config.dataset, config.root, config.split)
+    tracklets = load_checked(config.dataset, config.root, config.split)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
     if config.dataset == Run(run).load_config().dataset:
         table = with_its_run(table, Run(run))
@@ -153,6 +155,7 @@ def attention(
     """
     from mmagga.attention.battery.run import battery
     from mmagga.attention.battery.verdict import verdicts
+    from mmagga.data import load_checked
     from mmagga.model.build import untrained_like
     from mmagga.report.battery import write
     from mmagga.runs.run import Run
@@ -162,7 +165,7 @@ def attention(
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
     model = Run(run).load_model(resolve_device(device))
-    tracklets = _load(config.dataset, config.root, config.split)
+    tracklets = load_checked(config.dataset, config.root, config.split)
     found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
     out = out or _in_folder(run, "attention", config)
     for path in write(found, out, f"{run.name} on {config.dataset}"):
@@ -366,9 +369,10 @@ def data_pack(
         height: Pixels that frames are resized to.
         width: Pixels that frames are resized to.
     """
+    from mmagga.data import load_checked
     from mmagga.data.files.packed import pack
 
-    pack(_load(dataset, root), out, (height, width))
+    pack(load_checked(dataset, root), out, (height, width))
     print(f"packed: {out}, {out.stat().st_size / 1e9:.3g} GB. Use it: --packed {out}")
 
 
@@ -420,13 +424,6 @@ def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
 
     other = f"-{config.dataset}" if config.dataset != Run(run).load_config().dataset else ""
     return run / f"{stem}{other}{suffix}"
-
-
-def _load(dataset: str, root: Path, split: int = 0) -> Any:
-    from mmagga.data import load_tracklets
-    from mmagga.data.files.index import checked
-
-    return checked(load_tracklets(dataset, root, split))
 
 
 VERBS: dict[str, Callable] = {

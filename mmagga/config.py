@@ -318,9 +318,7 @@ def science(config: Config) -> dict[str, Any]:
     kept = _differences(plain, default, skip=_NOT_SCIENCE)
     hardware = _differences(plain["hardware"], default["hardware"])
     return kept | {
-        name: value
-        for name, value in hardware.items()
-        if name in ("precision", "sync_batchnorm")
+        name: value for name, value in hardware.items() if name in ("precision", "sync_batchnorm")
     }
 
 

@@ -41,20 +41,19 @@ from mmagga.browser.gallery import (
 )
 from mmagga.browser.paint import resize
 from mmagga.browser.queries import as_test
+from mmagga.data import load_checked
 from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
 from mmagga.data.masks import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
-from mmagga.data.tracklets import Tracklets
+from mmagga.data.tracklets import Tracklets, searched_tracklets, spread_frames
 from mmagga.errors import ResourceError
-from mmagga.figures import searched_tracklets, spread
 from mmagga.model.backbone import map_size
 from mmagga.model.outputs import Attention, tree_cat, tree_map
 from mmagga.randomness import generator
 from mmagga.retrieval import Embeddings, Protocol, Scores, evaluate
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
-from mmagga.training.loop import load_checked
 
 
 class Reweighting(NamedTuple):
@@ -111,7 +110,9 @@ class BrowserState:
         require_attention(self.model)
         self.checkpoint = record["sha256"][:12]
         self.head = copy.deepcopy(self.model.head).cpu()
-        tracklets = tracklets or load_checked(self.config)
+        tracklets = tracklets or load_checked(
+            self.config.dataset, self.config.root, self.config.split
+        )
         self.tracklets = as_test(tracklets) if split == "train" else tracklets
         query, gallery = self.tracklets.split("query"), self.tracklets.split("gallery")
         self.protocol = Protocol.for_tracklets(self.tracklets)
@@ -185,7 +186,7 @@ class BrowserState:
         """Give `count` frames spread over a tracklet, small: (n, height, w, 3)."""
 
         def make() -> np.ndarray:
-            images = self.frames.read(row, spread(int(self.all.lengths[row]), count))
+            images = self.frames.read(row, spread_frames(int(self.all.lengths[row]), count))
             return resize(images, (height, height * self.size[1] // self.size[0]))
 
         return self._strips.get((row, count, height), make)

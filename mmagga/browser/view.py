@@ -15,8 +15,8 @@ from mmagga.browser.gallery import Found
 from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, strip_tile
 from mmagga.browser.state import AS_TRAINED, BrowserState, Reweighting, Seen, clip_attention, unit
 from mmagga.browser.touch import Bars, brush_view
+from mmagga.data.tracklets import describe_tracklet
 from mmagga.errors import DataError
-from mmagga.figures import describe
 from mmagga.model.head import GRIDS
 from mmagga.model.outputs import Attention
 from mmagga.randomness import generator
@@ -127,7 +127,7 @@ def compose(state: BrowserState, settings: Settings) -> View:
     similarities = float(target @ unit(before)), float(whole.similarity[0])
     pixels = plain.frames[clip][frame], seen.frames[clip][frame]
     touch = _touch(state, settings, (before, after), clip, pixels, mask, similarities)
-    about = f"{describe(state.all, row)} · {_file(state, row)}"
+    about = f"{describe_tracklet(state.all, row)} · {_file(state, row)}"
     trained = _rank_text(state.rank(row, state.vectors[row]))
     result = f"{_rank_text(found)} · as trained, unchanged: {trained}"
     return View(found, pick, pair, touch, about, result, _scale_text(scale))
@@ -254,7 +254,9 @@ def _side(
         notes = {n: [f"H {s.entropy.item():.3f}", f"R {s.ratio.item():.2f}"] for n, s in numbers}
     elif settings.kind == "contribution":
         notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in whole.parts.items()}
-    title = f"{name}: {describe(state.all, seen.row)} · clip {clip + 1} of {len(seen.frames)}"
+    title = (
+        f"{name}: {describe_tracklet(state.all, seen.row)} · clip {clip + 1} of {len(seen.frames)}"
+    )
     occluders = None if seen.occluders is None else seen.occluders[clip]
     weights = attention.frames[0].numpy()
     return Side(title, seen.frames[clip], maps, weights, seen.repeats[clip], notes, occluders)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from mmagga.data.files.index import checked
 from mmagga.data.readers.duke_video import load_duke_video
 from mmagga.data.readers.ilids_vid import load_ilids_vid
 from mmagga.data.readers.mars import load_mars, load_synthetic
@@ -22,13 +23,36 @@ DATASETS: dict[str, Callable[[Path, int], Tracklets]] = {
 """Name of a data set: its reader. Add your own with one more line."""
 
 
-def load_tracklets(dataset: str, root: str | Path, split: int = 0) -> Tracklets:
+def load_tracklets(
+    dataset: str, root: str | Path, split: int = 0, *, preset: str | None = None
+) -> Tracklets:
     """Read a data set; `split` chooses among the ten of iLIDS-VID and PRID 2011.
 
+    With `preset`, such as "demo", the built-in data set is rendered first where it is missing.
     Raises MmaggaError for a name or split that does not exist, DataError for missing files or
     files that do not fit together.
     """
-    return find_reader(dataset)(Path(root), split)
+    read = find_reader(dataset)
+    if preset is not None and dataset == "synthetic":
+        from mmagga.data.synthetic import render
+
+        render(root, preset)
+    return read(Path(root), split)
+
+
+def load_checked(
+    dataset: str,
+    root: str | Path,
+    split: int = 0,
+    *,
+    preset: str | None = None,
+    progress: bool = True,
+) -> Tracklets:
+    """Read a data set and check its frames, where that was not done before.
+
+    Raises DataError for bad frames, see `mmagga.data.files.index.check`; else as `load_tracklets`.
+    """
+    return checked(load_tracklets(dataset, root, split, preset=preset), progress=progress)
 
 
 def find_reader(dataset: str) -> Callable[[Path, int], Tracklets]:

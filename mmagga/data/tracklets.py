@@ -98,6 +98,25 @@ class Tracklets:
         ).rename_axis(self.dataset)
 
 
+def searched_tracklets(query: Tracklets, gallery: Tracklets, queries_too: bool) -> Tracklets:
+    """Return what a protocol searches: the gallery and, with `queries_too`, then the queries."""
+    if not queries_too:
+        return gallery
+    return replace(gallery, table=pd.concat([gallery.table, query.table], ignore_index=True))
+
+
+def describe_tracklet(tracklets: Tracklets, row: int) -> str:
+    """Return person, camera and length of one tracklet in words."""
+    pid, camid, length = (a[row] for a in (tracklets.pids, tracklets.camids, tracklets.lengths))
+    who = f"person {pid}" if pid > 0 else "distractor"
+    return f"{who} · camera {camid} · {length} frames"
+
+
+def spread_frames(length: int, count: int) -> list[int]:
+    """Choose `count` frame numbers evenly over a tracklet, or all of a shorter one."""
+    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+
+
 def make_tracklets(
     dataset: str,
     root: Path,

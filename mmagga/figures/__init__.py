@@ -3,7 +3,7 @@
 from mmagga.figures.ablations import ablation_figure
 from mmagga.figures.attention import attention_sheet
 from mmagga.figures.battery import forest_figure, robustness_figure
-from mmagga.figures.data import batch_sheet, dataset_figure, describe, mask_sheet, tracklet_sheet
+from mmagga.figures.data import batch_sheet, dataset_figure, mask_sheet, tracklet_sheet
 from mmagga.figures.evaluation import (
     camera_figure,
     cmc_band_figure,
@@ -11,9 +11,9 @@ from mmagga.figures.evaluation import (
     distance_figure,
     embedding_figure,
 )
-from mmagga.figures.retrieval import rank_sheet, searched_tracklets
+from mmagga.figures.retrieval import rank_sheet
 from mmagga.figures.study import attention_study_figure
-from mmagga.figures.style import save, spread, strip
+from mmagga.figures.style import save, strip
 from mmagga.figures.training import learning_curves, matrices_figure
 from mmagga.figures.weights import frame_weights_figure, time_ridge, weight_statistics_figure
 
@@ -26,7 +26,6 @@ __all__ = [
     "cmc_band_figure",
     "cost_figure",
     "dataset_figure",
-    "describe",
     "distance_figure",
     "embedding_figure",
     "forest_figure",
@@ -37,8 +36,6 @@ __all__ = [
     "rank_sheet",
     "robustness_figure",
     "save",
-    "searched_tracklets",
-    "spread",
     "strip",
     "time_ridge",
     "tracklet_sheet",

@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from mmagga.data.frames import open_frames
-from mmagga.data.tracklets import DISTRACTOR, Tracklets
+from mmagga.data.tracklets import DISTRACTOR, Tracklets, describe_tracklet, spread_frames
 from mmagga.figures.style import (
     BLACK,
     BLUE,
@@ -20,7 +20,6 @@ from mmagga.figures.style import (
     STYLE,
     YELLOW,
     show_picture,
-    spread,
     strip,
 )
 
@@ -45,20 +44,13 @@ def tracklet_sheet(
         for axes in grid.flat:
             axes.axis("off")
         for k, (axes, row) in enumerate(zip(grid.flat, rows)):
-            images = store.read(row, spread(int(tracklets.lengths[row]), frames))
+            images = store.read(row, spread_frames(int(tracklets.lengths[row]), frames))
             show_picture(axes, strip(images, columns=frames))
             axes.axis("on")
-            label = labels[k] if labels else describe(tracklets, row)
+            label = labels[k] if labels else describe_tracklet(tracklets, row)
             axes.set_title(label, fontsize=9, fontweight="normal")
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
-
-
-def describe(tracklets: Tracklets, row: int) -> str:
-    """Say in a few words which tracklet this is."""
-    pid, camid, length = (a[row] for a in (tracklets.pids, tracklets.camids, tracklets.lengths))
-    who = f"person {pid}" if pid > 0 else "distractor"
-    return f"{who} · camera {camid} · {length} frames"
 
 
 def mask_sheet(

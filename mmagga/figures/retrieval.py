@@ -1,7 +1,6 @@
 """Pictures of retrieval: curves and rank lists."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -49,10 +48,3 @@ def rank_sheet(
                 axes.axis("off")
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
-
-
-def searched_tracklets(query: Tracklets, gallery: Tracklets, queries_too: bool) -> Tracklets:
-    """Give what a protocol searches: the gallery and, where it says so, then the queries."""
-    if not queries_too:
-        return gallery
-    return replace(gallery, table=pd.concat([gallery.table, query.table], ignore_index=True))

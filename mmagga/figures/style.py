@@ -94,11 +94,6 @@ def _of_256_colours(picture: Image.Image) -> Image.Image:
     return picture.quantize(palette=palette, dither=dither)
 
 
-def spread(length: int, count: int) -> list[int]:
-    """Choose `count` frame numbers evenly over a tracklet, or all of a shorter one."""
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
-
-
 def strip(frames: np.ndarray, gap: int = 2, columns: int | None = None) -> np.ndarray:
     """Join (n, H, W, 3) bytes to one white-gapped row, wide enough for `columns` frames."""
     n, h, w, _ = frames.shape

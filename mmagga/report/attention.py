@@ -10,6 +10,7 @@ from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
 from mmagga.data.masks import OCCLUDER, read_masks, resize_masks
+from mmagga.data.tracklets import describe_tracklet
 from mmagga.model.backbone import map_size
 from mmagga.report.page import plain
 from mmagga.report.results import Opened
@@ -51,14 +52,14 @@ def sheet(opened: Opened, query: int, rule: str) -> tuple[Figure, str, str]:
         contributions=parts,
         masks=None if masks is None else masks[clips[clip]],
         padded=repeats(length, config.frames).numpy()[clip],
-        title=f"The {rule} query: {figures.describe(opened.all, row)}",
+        title=f"The {rule} query: {describe_tracklet(opened.all, row)}",
         provenance=f"{plain(opened.run.folder.name)} · checkpoint {opened.checkpoint} · "
         f"query {query}, clip {clip + 1} of {len(clips)}",
     )
     spread = ", ".join(f"{n} {w.max() / w.min():.2f}" for n, w in by_part.items())
     caption = (
         f"{what[0].upper()}{what[1:]} (average precision {precision:.2f}), beside what it finds "
-        f"first: {figures.describe(opened.all, first)}. Largest weight over smallest: {spread}."
+        f"first: {describe_tracklet(opened.all, first)}. Largest weight over smallest: {spread}."
     )
     return figure, f"Frames, weights and contributions of {what}. {spread}", caption
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from mmagga.browser.gallery import stored_embeddings
 from mmagga.browser.queries import ordered
 from mmagga.config import Config
-from mmagga.data.tracklets import Tracklets
-from mmagga.figures import searched_tracklets
+from mmagga.data.tracklets import Tracklets, searched_tracklets
 from mmagga.retrieval import (
     Embeddings,
     Interval,

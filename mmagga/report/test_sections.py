@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from mmagga import figures
+from mmagga.data.tracklets import searched_tracklets
 from mmagga.figures.table import Table
 from mmagga.report.attention import sheet
 from mmagga.report.page import Number, Picture, Section, table
@@ -60,7 +61,7 @@ def rank_lists(opened: Opened) -> Section:
     precisions = queries["average_precision"]
     notes = {query: f"{name}, AP {precisions[query]:.2f}" for query, name in chosen.items()}
     query, gallery = (opened.tracklets.split(name) for name in ("query", "gallery"))
-    searched = figures.searched_tracklets(query, gallery, opened.protocol.queries_in_gallery)
+    searched = searched_tracklets(query, gallery, opened.protocol.queries_in_gallery)
     title = "Whom it finds: worst, lower-quarter, median and best query"
     figure = figures.rank_sheet(query, searched, lists, opened.size, title=title, notes=notes)
     caption = (

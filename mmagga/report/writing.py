@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmagga.config import Config
+from mmagga.data import load_checked
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
 from mmagga.report import run_sections, test_sections
@@ -13,7 +14,6 @@ from mmagga.report.page import render
 from mmagga.report.results import Opened, Tested, logged
 from mmagga.runs.run import Run
 from mmagga.system.files import write_text
-from mmagga.training.loop import load_checked
 
 
 def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
@@ -25,7 +25,8 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     """
     own = config.dataset == run.load_config().dataset
     missing: list[str] = []
-    tracklets = _attempt(lambda: load_checked(config), missing, f"the data set {config.dataset}")
+    where = config.dataset, config.root, config.split
+    tracklets = _attempt(lambda: load_checked(*where), missing, f"the data set {config.dataset}")
     opened, tested = None, logged(run) if own else None
     if embed and tracklets is not None:
         found = _attempt(lambda: _test(run, config, tracklets), missing, "the test")

@@ -22,13 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmagga.cli.flags import command
 from mmagga.config import Config, total_epochs
+from mmagga.data import load_checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
 from mmagga.retrieval.evaluation import score
 from mmagga.runs.run import RUNS, Run
 from mmagga.studies.grids import Grid, changed
 from mmagga.system.progress import progress
-from mmagga.training.loop import load_checked, train
+from mmagga.training.loop import train
 
 SAME = 0.005
 """Two evaluations of one network on one set differ by less in mAP, whatever the device rounds."""
@@ -183,7 +184,7 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
     Raises MmaggaError if this is not what the run found itself: then the data are not the run's.
     """
     config, metrics = cell.config, cell.run.load_metrics()
-    tracklets = load_checked(config, bar)
+    tracklets = load_checked(config.dataset, config.root, config.split, progress=bar)
     if cell.run.saved_step() < metrics["step"]:  # killed between log and checkpoint
         train(config, cell.run.folder, tracklets=tracklets, bar=bar)
     scores = score(cell.run.load_model(), tracklets, config, bar)

@@ -22,10 +22,10 @@ from mmagga.config import (
     total_epochs,
     warmup_factor,
 )
-from mmagga.data import find_reader, load_tracklets
+from mmagga.data import find_reader, load_checked
 from mmagga.data.augment import Draws, apply, draw
 from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
-from mmagga.data.files.index import checked, fingerprints
+from mmagga.data.files.index import fingerprints
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import CheckpointError, DataError, NumericError, ResourceError, Stopped
 from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
@@ -168,9 +168,9 @@ def _train(
 ) -> None:
     if here.first:
         run.open(config)
-        tracklets = tracklets or load_checked(config, recorder.bar)
+        tracklets = tracklets or _load(config, recorder.bar)
     from_first(None)  # the others come when the folder and the index of the frames are there
-    tracklets = tracklets or load_checked(config, False)
+    tracklets = tracklets or _load(config, False)
     people = tracklets.split("train")
     _, num_ids = training_labels(people)
     steps, rates, end = (
@@ -221,9 +221,8 @@ def _train(
                 raise Stopped(f"stopped at step {state.step} of {end * steps}; run again to go on")
 
 
-def load_checked(config: Config, bar: bool = True) -> Tracklets:
-    """Read the data set of `config` and check its frames, where that was not done before."""
-    return checked(load_tracklets(config.dataset, config.root, config.split), progress=bar)
+def _load(config: Config, bar: bool) -> Tracklets:
+    return load_checked(config.dataset, config.root, config.split, progress=bar)
 
 
 def resume(

@@ -17,14 +17,14 @@ from mmagga.__main__ import main
 from mmagga.browser import gallery
 from mmagga.cli.flags import parse
 from mmagga.config import DEMO, StageConfig, config_hash
-from mmagga.data import DATASETS
+from mmagga.data import DATASETS, load_checked
 from mmagga.data.synthetic import render
 from mmagga.report import results, test_sections, write
 from mmagga.report.page import Picture
 from mmagga.report.results import Opened, logged
 from mmagga.runs import Run
 from mmagga.runs.records import saved_steps
-from mmagga.training import load_checked, train
+from mmagga.training import train
 
 STAGES = tuple(StageConfig(1, 1e-3, what) for what in ("all_but_mma", "mma", "all"))
 
@@ -41,7 +41,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tracklets(config):
-    return load_checked(config, bar=False)
+    return load_checked(config.dataset, config.root, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,11 @@ import torch
 import torchvision
 
 from mmagga.__main__ import main
-from mmagga.config import DEMO, HardwareConfig, StageConfig, to_dict
+from mmagga.config import DEMO, StageConfig, to_dict
 from mmagga.data import clips, load_tracklets
 from mmagga.data.files import index
 from mmagga.data.synthetic import render
 from mmagga.errors import CheckpointError, MmaggaError, NumericError, ResourceError, Stopped
-from mmagga.model import fast
 from mmagga.model.head import MMA
 from mmagga.runs import Run, list_runs
 from mmagga.training import loop, train, train_step

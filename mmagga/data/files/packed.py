@@ -11,8 +11,6 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from mmagga.data.files.decoding import decode
 from mmagga.data.files.names import join_names, used_frames
 from mmagga.data.tracklets import Tracklets
@@ -24,9 +22,7 @@ FORMAT = "mmagga pack 2"
 HEADER_BYTES = 4096
 
 
-def pack(
-    tracklets: Tracklets, path: Path, size: tuple[int, int], *, progress: bool = True
-) -> None:
+def pack(tracklets: Tracklets, path: Path, size: tuple[int, int], *, progress: bool = True) -> None:
     """Write the pixels of all frames of `tracklets` into one file, at `size` (H, W).
 
     Splits and subsets can all be read from the pack of the whole. Memory does not grow with the
