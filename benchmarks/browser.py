@@ -21,7 +21,7 @@ import torch
 from mmagga.browser import AttentionBrowser
 from mmagga.data import load_tracklets
 from mmagga.runs import Run
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 
 def steps(browser: AttentionBrowser) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -89,7 +89,7 @@ def main() -> None:
     rows = pd.DataFrame(measure(browser, options.repeats))
     table = rows.assign(repeats=options.repeats, date=datetime.date.today().isoformat())
     print(table.to_string(index=False, float_format="{:.3g}".format))
-    write_text(options.out, table.to_csv(index=False, float_format="%.4g"))
+    write_csv(options.out, table, digits=4)
     print(f"written: {options.out}")
 
 

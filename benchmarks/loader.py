@@ -30,7 +30,7 @@ from mmagga.data.augment import ERASE_VALUE, MEAN, STD, apply, draw
 from mmagga.data.files.packed import pack
 from mmagga.data.frames import decode, open_frames
 from mmagga.data.tracklets import Tracklets, make_tracklets
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 CLIP = 8
 BATCH = 8
@@ -173,7 +173,7 @@ def main() -> None:
             frames=frames, repeats=options.repeats, date=datetime.date.today().isoformat(),
         )  # fmt: skip
         print(table.iloc[:, :7].to_string(index=False, float_format="{:.4g}".format))
-        write_text(options.out, table.to_csv(index=False, float_format="%.4g"))
+        write_csv(options.out, table, digits=4)
         print(f"written: {options.out}")
         for name in ("files", "pack, raw"):
             show_profile(name, readers[name])

@@ -32,7 +32,7 @@ from mmagga.model.backbone import Backbone
 from mmagga.model.build import from_scratch
 from mmagga.model.fast import for_embedding, prepare
 from mmagga.system.device import autocast, settings
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 from mmagga.training import train_step
 from mmagga.training.state import TrainState, initial_state, make_optimizer
 
@@ -237,7 +237,7 @@ def main() -> None:
                     table.append({"run": run} | row | about)
                     print(pd.Series(row).to_frame().T.to_string(header=not table[1:]), flush=True)
                 del work
-                write_text(out, pd.DataFrame(table).to_csv(index=False, float_format="%.4g"))
+                write_csv(out, pd.DataFrame(table), digits=4)
     print(f"written: {out}")
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 
 def made(n: int, dim: int, ids: int, g: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -93,7 +93,7 @@ def compare(args: argparse.Namespace) -> None:
         rounds=args.rounds, date=datetime.date.today().isoformat(),
     )  # fmt: skip
     print(table.iloc[:, :7].to_string(index=False, float_format="{:.4g}".format))
-    write_text(args.out, table.to_csv(index=False, float_format="%.4g"))
+    write_csv(args.out, table, digits=4)
     print(f"written: {args.out}")
 
 

@@ -32,7 +32,7 @@ from mmagga.model import MMAGGA
 from mmagga.model.fast import for_embedding
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
 from mmagga.system.distributed import processes
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 from mmagga.training import train_step
 from mmagga.training.state import initial_state
 
@@ -205,7 +205,7 @@ def main() -> None:
             print(row, flush=True)
     rows += share_of_a_step(options.repeats)
     table = pd.DataFrame(rows)
-    write_text(options.out, table.to_csv(index=False, float_format="%.4g"))
+    write_csv(options.out, table, digits=4)
     plt.rcParams.update(STYLE)
     print(f"written: {options.out}, {save(draw(table), options.figure)}")
 

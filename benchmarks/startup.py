@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 WORK = {
     "import torch": ["-c", "import torch"],
@@ -51,7 +51,7 @@ def main() -> None:
             row = {"run": run, "work": name, "seconds": middle, "seconds_q1": low}
             rows.append(row | {"seconds_q3": high, "times_torch": middle / torch})
     table = pd.DataFrame(rows)
-    write_text(options.out, table.to_csv(index=False, float_format="%.4g"))
+    write_csv(options.out, table, digits=4)
     print(table.to_string(index=False, float_format="{:.3f}".format))
 
 

@@ -20,7 +20,7 @@ from mmagga.retrieval import Protocol, bootstrap, evaluate
 from mmagga.retrieval.evaluation import embed_test
 from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.runs import Run
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 from mmagga.training import train
 
 
@@ -60,7 +60,7 @@ def main(
                 row | {"rank1": scores.rank(1), "mINP": scores.mINP, "run": run.folder.name}
             )
             print(rows[-1], flush=True)
-            write_text(out, pd.DataFrame(rows).round(4).to_csv(index=False))
+            write_csv(out, pd.DataFrame(rows).round(4))
     table = pd.DataFrame(rows).groupby("method")[["mAP", "rank1"]].agg(["mean", "std"])
     print(table.to_string(float_format="{:.3f}".format))
 

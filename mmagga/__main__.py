@@ -87,13 +87,13 @@ def evaluate(
     from mmagga.retrieval.evaluation import score
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
-    from mmagga.system.files import write_text
+    from mmagga.system.files import write_csv
 
     config = _config(run, dataset, root, device)
     out = out or _in_folder(run, "queries-partial" if partial else "queries", config, ".csv")
     tracklets = load_checked(config.dataset, config.root, config.split)
     scores = score(Run(run).load_model(resolve_device(device), partial), tracklets, config)
-    write_text(out, scores.per_query.to_csv(index=False))
+    write_csv(out, scores.per_query)
     print(f"{scores}\none row a query: {out}")
 
 
@@ -120,7 +120,7 @@ def ledger(
     from mmagga.runs.run import Run
     from mmagga.studies.ledger import ledger, show, with_its_run
     from mmagga.system.device import resolve_device
-    from mmagga.system.files import write_text
+    from mmagga.system.files import write_csv
 
     config = _config(run, dataset, root, device)
     tracklets = load_checked(config.dataset, config.root, config.split)
@@ -128,7 +128,7 @@ def ledger(
     if config.dataset == Run(run).load_config().dataset:
         table = with_its_run(table, Run(run))
     out = out or _in_folder(run, "ledger", config, ".csv")
-    write_text(out, table.to_csv(index=False))
+    write_csv(out, table)
     print(f"{show(table)}\nwhat each changes, and who uses it: {out}")
 
 

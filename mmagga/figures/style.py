@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = [
     "#000000",
@@ -65,8 +65,7 @@ def save(
     for maps whose differences are in pale ones.
     """
     if numbers is not None:
-        table = numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_text(path.with_suffix(".csv"), table)
+        write_csv(path.with_suffix(".csv"), numbers, digits=6)
     buffer = BytesIO()
     figure.savefig(buffer, dpi=dpi)
     picture = Image.open(buffer).convert("RGB")

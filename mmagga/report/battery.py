@@ -8,7 +8,7 @@ import pandas as pd
 from mmagga.attention.battery.run import Battery
 from mmagga.attention.battery.verdict import verdicts
 from mmagga.figures import forest_figure, robustness_figure, save
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 
 def write(found: Battery, folder: Path, name: str) -> list[Path]:
@@ -37,7 +37,7 @@ def write(found: Battery, folder: Path, name: str) -> list[Path]:
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
     """Write a table with six significant digits, the same bytes on every system."""
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_csv(path, table, digits=6)
     return path
 
 

@@ -18,7 +18,7 @@ from mmagga import __version__
 from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
 from mmagga.runs.records import latest_record, saved_steps
-from mmagga.system.files import append_line, write_json, write_text
+from mmagga.system.files import append_line, write_csv, write_json, write_text
 
 if TYPE_CHECKING:  # imported where they are used: `status` needs neither torch nor pandas
     import pandas as pd
@@ -118,7 +118,7 @@ class Run:
 
     def save_queries(self, per_query: "pd.DataFrame") -> None:
         """Write one row a query of the last evaluation: queries.csv."""
-        write_text(self.folder / "queries.csv", per_query.to_csv(index=False))
+        write_csv(self.folder / "queries.csv", per_query)
 
     def save_failure(self, record: dict[str, Any]) -> None:
         """Write which batch made the run stop; `mmagga replay` computes it again."""

@@ -12,7 +12,7 @@ from mmagga.config import config_hash
 from mmagga.errors import MmaggaError
 from mmagga.retrieval import PairedDifference, bootstrap, paired_difference
 from mmagga.studies.ablations import Cell, cost
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv
 
 MEASURES = ("mAP", "rank-1", "rank-5", "rank-20", "mINP")
 
@@ -127,8 +127,8 @@ def write(folder: Path, name: str, cells: Sequence[Cell]) -> Path:
     if table.empty:
         raise MmaggaError(f"no run of {name} is finished: there is nothing to write")
     path = Path(folder) / f"{name}.csv"
-    write_text(path, table.round(6).to_csv(index=False))
-    write_text(_queries_path(path), precisions(cells).round(4).to_csv())
+    write_csv(path, table.round(6))
+    write_csv(_queries_path(path), precisions(cells).round(4), index=True)
     return path
 
 

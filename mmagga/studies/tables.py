@@ -19,7 +19,7 @@ from mmagga.studies import comparison
 from mmagga.studies.ablations import Cell
 from mmagga.studies.comparison import MEASURES
 from mmagga.studies.grids import BASES, GRIDS, Grid
-from mmagga.system.files import write_text
+from mmagga.system.files import write_csv, write_text
 
 NONE = "–"
 MADE_BY = "made by `python -m mmagga tables`; change the results, not this file"
@@ -331,7 +331,7 @@ def write_all(results: Path, runs: Path = RUNS) -> list[Path]:
     """Write every file of tables, our runs on the paper's data sets with them; give the paths."""
     found = paper_results(runs)
     if len(found):
-        write_text(Path(results) / "paper_sets.csv", found.round(6).to_csv(index=False))
+        write_csv(Path(results) / "paper_sets.csv", found.round(6))
     texts = files(results)
     for path, text in texts.items():
         write_text(path, text)

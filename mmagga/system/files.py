@@ -11,9 +11,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mmagga.errors import ResourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -53,6 +56,18 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Commit `value` as indented JSON; ValueError for NaN and infinity, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(
+    path: str | Path, table: "pd.DataFrame", *, digits: int | None = None, index: bool = False
+) -> None:
+    """Commit a table as CSV in UTF-8, floats with `digits` significant digits, by default all.
+
+    Names that UTF-8 cannot hold, of files in another encoding, are escaped.
+    """
+    style = None if digits is None else f"%.{digits}g"
+    text = table.to_csv(index=index, float_format=style, lineterminator="\n")
+    commit(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def append_line(path: str | Path, text: str) -> None:

@@ -18,7 +18,7 @@ from mmagga.data.files.names import join_names, positions, refuse_escapes, split
 from mmagga.data.files.scanning import ROW, scan
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
-from mmagga.system.files import commit
+from mmagga.system.files import commit, write_csv
 
 VERSION = 1
 NAMED = 5
@@ -240,7 +240,7 @@ def _save(file: BinaryIO, names: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _write_list(path: Path, bad: pd.DataFrame) -> None:
-    commit(path, lambda file: bad.to_csv(file, index=False, errors="backslashreplace"))
+    write_csv(path, bad)
 
 
 def _bad_table(names: np.ndarray, kinds: np.ndarray) -> pd.DataFrame:
