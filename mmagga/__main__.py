@@ -20,8 +20,16 @@ from mmagga.errors import MmaggaError
 def render(
     root: Path,
     preset: Literal[
-        "tiny", "demo", "study", "study-clear", "world", "world-clear", "tuning", "start",
-        "medium", "large",
+        "tiny",
+        "demo",
+        "study",
+        "study-clear",
+        "world",
+        "world-clear",
+        "tuning",
+        "start",
+        "medium",
+        "large",
     ] = "demo",
     layout: Literal["mars", "ilids_vid", "prid2011", "duke_video"] = "mars",
     without: Literal["occluder", "bag", "hair", "upper", "lower"] | None = None,
@@ -81,7 +89,7 @@ def evaluate(
         dataset: Data set, if different from training.
         out: CSV file for one row a query; by default in the run folder.
         device: cpu, cuda or auto.
-        partial: Take what fits of a checkpoint of another network, and say how much that is.
+        partial: Load what fits of a checkpoint of another network, and warn how much that is.
     """
     from mmagga.data import load_checked
     from mmagga.retrieval.evaluation import score
@@ -203,7 +211,7 @@ def report(
 
 
 def replay(run: Path, /) -> None:
-    """Do again the step at which a run's loss was not finite, and name its clips.
+    """Repeat the step at which a run's loss was not finite, and name its clips.
 
     Example: python -m mmagga replay runs/synthetic-mmagga-19ec8cbb86e4
 
@@ -279,7 +287,7 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
 
 
 def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
-    """Say how a run stands: step, losses, speed, time to go. Without RUN, all runs.
+    """Show how a run stands: step, losses, speed, time to go. Without RUN, all runs.
 
     Example: python -m mmagga status runs/synthetic-mmagga-19ec8cbb86e4
 
@@ -446,7 +454,7 @@ VERBS: dict[str, Callable] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what one command line asks for; give its exit code."""
+    """Run one command line and return its exit code."""
     return answer(VERBS, sys.argv[1:] if argv is None else argv)
 
 

@@ -1,4 +1,4 @@
-"""Everything a run can be told, as plain frozen data; change one field with `dataclasses.replace`.
+"""A run's configuration as plain frozen data; change one field with `dataclasses.replace`.
 
 `PAPER` is the authors' setting to the letter, `DEMO` the same method small enough for two CPU
 cores. The command line, its `--help` and a run's `config.json` all come from these classes.
@@ -85,7 +85,7 @@ class StageConfig:
     lr: float
     """Learning rate at the start of the stage."""
     trainable: Literal["all", "mma", "all_but_mma"] = "all"
-    """What learns; of the rest only BatchNorm statistics move, as in the authors' code."""
+    """What is trained; of the rest only BatchNorm statistics change, as in the authors' code."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ DEMO = Config(
 
 
 def preset(dataset: str, root: Path) -> Config:
-    """Give the configuration to begin with: `DEMO` for the built-in data, `PAPER` for real ones.
+    """Return the configuration to begin with: `DEMO` for the built-in data, `PAPER` for real ones.
 
     The authors' launch file has batches of 64 clips for MARS and 32 for iLIDS-VID; the other
     two sets follow the one they resemble.
@@ -204,7 +204,7 @@ def preset(dataset: str, root: Path) -> Config:
 
 
 def check(config: Config) -> None:
-    """Raise SettingError for a number that no run can have; what else cannot be, others say."""
+    """Raise SettingError for a number that is out of range."""
     positive = ("frames", "height", "width", "ids_per_batch", "clips_per_id", "eval_batch")
     numbers = {name: getattr(config, name) for name in positive}
     numbers |= {"model.width": config.model.width, "stages": len(config.stages)}
@@ -215,7 +215,7 @@ def check(config: Config) -> None:
 
 
 def stage_of(config: Config, epoch: int) -> tuple[int, int]:
-    """Give the number of the stage that `epoch` belongs to, and the epoch within it."""
+    """Return the number of the stage that `epoch` belongs to, and the epoch within it."""
     for number, stage in enumerate(config.stages):
         if epoch < stage.epochs:
             return number, epoch
@@ -229,7 +229,7 @@ def total_epochs(config: Config) -> int:
 
 
 def learning_rates(config: Config) -> list[float]:
-    """Give the learning rate of each epoch: a fresh MultiStepLR (x 0.1) in each stage."""
+    """Return the learning rate of each epoch: a fresh MultiStepLR (x 0.1) in each stage."""
     rates = []
     for stage in config.stages:
         for epoch in range(stage.epochs):
@@ -243,7 +243,7 @@ def warmup_factor(warmup: int, step: int) -> float:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Give a config dataclass as JSON-ready plain types; paths become POSIX strings."""
+    """Return a config dataclass as JSON-ready plain types; paths become POSIX strings."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

@@ -5,13 +5,13 @@ The command line prints them in one line and exits with their `code`.
 
 
 class MmaggaError(Exception):
-    """Something a user can mend; printed without a traceback."""
+    """An error that the user can correct; printed without a traceback."""
 
     code = 2
 
 
 class SettingError(MmaggaError, ValueError):
-    """A setting that cannot be, such as clips of no frames."""
+    """An invalid setting, such as clips of no frames."""
 
 
 class DataError(MmaggaError):
@@ -39,6 +39,6 @@ class NumericError(MmaggaError):
 
 
 class Stopped(MmaggaError):
-    """A run was asked to stop; it saved and can go on."""
+    """A run stopped on request; it saved its state and can be continued."""
 
     code = 75

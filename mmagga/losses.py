@@ -31,7 +31,7 @@ def pairwise_distances(feature: Tensor) -> Tensor:
 def distance_quantiles(feature: Tensor, levels: tuple[float, ...] = (0.05, 0.5, 0.95)) -> Tensor:
     """Quantiles (one for each level) of the distances between different clips of a batch (B, D).
 
-    Worth a line in the log: past about 14.5 the official triplet draws negatives together.
+    Logged because above about 14.5 the official triplet loss pulls negatives closer.
     """
     distances = pairwise_distances(feature)
     batch = len(feature)
@@ -48,8 +48,8 @@ def weighted_regularized_triplet(
     nearer they are; the loss is the mean of softplus(Σ w⁺d − Σ w⁻d).
 
     - "official": the authors' weights. Their sum of exp(−d) over the negatives is not shifted
-      before 1e-6 is added, so that the negatives fade once d passes about 14.5, where the loss
-      turns round and draws them nearer. Ours differs in one thing: softplus, the same number,
+      before 1e-6 is added, so that the negatives fade once d passes about 14.5, above which the
+      loss pulls them closer. Ours differs in one thing: softplus, the same number,
       where their log(1 + exp(·)) overflows past 88.
     - "stable": each weight is a softmax over the true positives or the true negatives.
 
@@ -83,7 +83,7 @@ class CenterLoss(nn.Module):
 
 
 def _official_weights(scores: Tensor, chosen: Tensor) -> Tensor:
-    """Give each row's (B, B) weights over its chosen entries by the authors' near-softmax.
+    """Return each row's (B, B) weights over its chosen entries by the authors' near-softmax.
 
     The shift is the maximum over the row with the others set to 0, so it is 0 where the scores
     are negative: that is the flaw described above.
@@ -94,6 +94,6 @@ def _official_weights(scores: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _stable_weights(scores: Tensor, chosen: Tensor) -> Tensor:
-    """Give each row's (B, B) softmax over its chosen entries; a row without any gets zeros."""
+    """Return each row's (B, B) softmax over its chosen entries; a row without any gets zeros."""
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(~chosen, lowest).softmax(1) * chosen

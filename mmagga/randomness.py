@@ -11,7 +11,7 @@ import torch
 
 
 def generator(seed: int, purpose: str, *counter: int) -> np.random.Generator:
-    """Give the generator of one `purpose` ("order", "clip", …) at up to three counters."""
+    """Return the generator of one `purpose` ("order", "clip", …) at up to three counters."""
     if len(counter) > 3:
         raise ValueError(f"at most three counters, got {counter}")
     key = np.array([seed, crc32(purpose.encode())], dtype=np.uint64)

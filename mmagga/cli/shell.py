@@ -150,7 +150,7 @@ def _packages() -> set[str]:
 
 
 def _missing(package: str) -> str:
-    """Say which Python to use where this one lacks the kit's packages."""
+    """Explain which Python to use where this one lacks the kit's packages."""
     home = Path(__file__).parents[2]
     found = [home / ".venv" / place for place in ("bin/python", "Scripts/python.exe")]
     python = next((str(p) for p in found if p.exists() and str(p) != sys.executable), None)

@@ -68,7 +68,7 @@ def _tones(spread: float, clips: int, seed: int, epoch: int, step: int) -> np.nd
 
 
 def _erase_boxes(g: np.random.Generator, n: int, size: tuple[int, int]) -> np.ndarray:
-    """Give (n, 4) boxes: of up to 100 tries for each the first that fits, as the authors do."""
+    """Return (n, 4) boxes: of up to 100 tries for each the first that fits, as the authors do."""
     h, w = size
     area = g.uniform(*ERASE_AREA, (n, ERASE_TRIES)) * h * w
     aspect = g.uniform(*ERASE_ASPECT, (n, ERASE_TRIES))
@@ -112,7 +112,7 @@ def move_by_slices(frames: Tensor, draws: Draws, pad: int) -> Tensor:
 
 
 def move_by_gather(frames: Tensor, draws: Draws, pad: int) -> Tensor:
-    """Do the same as `move_by_slices` in few kernels, which is what a GPU is fast at."""
+    """Compute `move_by_slices` in few kernels, which suits a GPU."""
     n, c, h, w = frames.shape
     flip, top, left = (torch.from_numpy(d).to(frames.device, non_blocking=True) for d in draws[:3])
     canvas = frames.new_zeros(n, c, h + 2 * pad, w + 2 * pad)

@@ -67,7 +67,7 @@ def training_clip(num_frames: int, frames: int, draw: float, official: bool = Tr
 def epoch_batches(
     labels: Sequence[int] | np.ndarray, ids_per_batch: int, clips_per_id: int, seed: int, epoch: int
 ) -> np.ndarray:
-    """Give one epoch as (steps, P·K) tracklet rows: each identity once, K tracklets of each.
+    """Return one epoch as (steps, P·K) tracklet rows: each identity once, K tracklets of each.
 
     An identity with fewer than K tracklets is drawn with replacement; the last incomplete batch
     is dropped. Raises DataError if there are fewer than P identities.
@@ -90,9 +90,9 @@ def epoch_batches(
 
 
 def training_labels(tracklets: Tracklets) -> tuple[np.ndarray, int]:
-    """Give the (N,) labels 0..K-1 of the training persons, by ascending id, and K.
+    """Return the (N,) labels 0..K-1 of the training persons, by ascending id, and K.
 
-    Raises DataError where nobody is to train on, as in one's own video.
+    Raises DataError without training tracklets, as in one's own video.
     """
     if not len(tracklets):
         raise DataError(
@@ -198,7 +198,7 @@ class _DenseClips(Dataset):
         return torch.from_numpy(clips).permute(0, 1, 4, 2, 3), torch.from_numpy(owners)
 
     def clip(self, row: int, k: int) -> list[int]:
-        """Give the frames of test clip k: `dense_clips(...)[k]` without making the others."""
+        """Return the frames of test clip k: `dense_clips(...)[k]` without making the others."""
         start = int(k) * self.t
         return _cycle(start, min(self.t, int(self.lengths[row]) - start), self.t)
 
@@ -221,7 +221,7 @@ def dense_loader(
 
 
 def _read(data: Dataset, keys: Sequence, workers: int | None) -> Generator[Any, None, None]:
-    """Give data[key] for each key in order, read in `workers` processes, see `reader_count`."""
+    """Yield data[key] for each key in order, read in `workers` processes, see `reader_count`."""
     workers = reader_count(workers)
     # A generator of its own keeps iteration from touching torch's global one.
     loader = DataLoader(
@@ -244,7 +244,7 @@ def _read(data: Dataset, keys: Sequence, workers: int | None) -> Generator[Any, 
 
 @contextmanager
 def reading(batches: Generator[Any, None, None]) -> Iterator[None]:
-    """Turn the death of a reading process into a ResourceError that says what to do.
+    """Turn the crash of a reading process into a ResourceError that says what to do.
 
     torch raises it wherever the main process happens to be: hold all of the loop in it. On the way
     out the processes that read `batches` end, also after an error.

@@ -28,7 +28,7 @@ class Frames:
         self.lengths = tracklets.lengths
 
     def read(self, row: int, positions: Sequence[int]) -> np.ndarray:
-        """Give frames `positions` of tracklet `row`, (n, H, W, 3) uint8; repeats are read once."""
+        """Read frames `positions` of tracklet `row`: (n, H, W, 3) uint8; repeats are read once."""
         first, length = self.firsts[row], self.lengths[row]
         if not all(0 <= position < length for position in positions):
             raise IndexError(f"tracklet {row} has frames 0 to {length - 1}, not {list(positions)}")
@@ -64,7 +64,7 @@ class PackedFrames(Frames):
         return self.__dict__ | {"_memory": None}
 
     def _find(self, tracklets: Tracklets) -> np.ndarray:
-        """Give for each of `tracklets.names` its place in the pack; -1 where it is not used."""
+        """Return for each of `tracklets.names` its place in the pack; -1 where it is not used."""
         header = self.header
         if header["size"] != list(self.size):
             raise _foreign(self.path, f"size {header['size']}", f"{list(self.size)}")
@@ -96,7 +96,7 @@ class PackedFrames(Frames):
 
 
 def open_frames(tracklets: Tracklets, size: tuple[int, int], packed: Path | None = None) -> Frames:
-    """Give a reader of `tracklets` at `size` (H, W), from its files or from a pack of them.
+    """Return a reader of `tracklets` at `size` (H, W), from its files or from a pack of them.
 
     Both give identical pixels. Raises DataError if the pack is damaged or of other frames.
     """

@@ -66,18 +66,18 @@ class Tracklets:
         return self.table["first"].to_numpy() if self.one_camera else self.camids
 
     def frames(self, row: int) -> list[Path]:
-        """Give the frame files of tracklet `row`, in time order."""
+        """Return the frame files of tracklet `row`, in time order."""
         first, length = self.table["first"].iat[row], self.table["length"].iat[row]
         return [self.root / name for name in self.names[first : first + length]]
 
     def subset(self, rows: np.ndarray | Sequence[int] | pd.Series) -> "Tracklets":
-        """Give some tracklets, by boolean mask or row numbers, in that order."""
+        """Return some tracklets, by boolean mask or row numbers, in that order."""
         rows = np.asarray(rows)
         table = self.table[rows] if rows.dtype == bool else self.table.iloc[rows]
         return replace(self, table=table.reset_index(drop=True))
 
     def split(self, name: str) -> "Tracklets":
-        """Give the tracklets of one split: "train", "query" or "gallery"."""
+        """Return the tracklets of one split: "train", "query" or "gallery"."""
         if name not in SPLITS:
             raise ValueError(f"split is one of {', '.join(SPLITS)}, not {name!r}")
         return self.subset((self.table["split"] == name).to_numpy())

@@ -11,7 +11,7 @@ from mmagga.runs.run import Run
 
 
 class LiveCurves:
-    """Give it to `train` as `watch`: one picture in the page, drawn again every few seconds."""
+    """Redraw one picture in the page every few seconds: pass it to `train` as `watch`."""
 
     def __init__(self) -> None:
         self.image = ipywidgets.Image(format="png", layout={"max_width": "100%"})

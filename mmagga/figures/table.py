@@ -53,7 +53,7 @@ class Table:
     """Columns from the left that are words and stand to the left; the others are numbers."""
 
     def html(self) -> str:
-        """Give a `Styler`'s HTML."""
+        """Return a `Styler`'s HTML."""
         rule = [{"selector": "td", "props": "border-top: 1px solid"}]
         styler = (
             self._styler("html", _HTML)
@@ -71,7 +71,7 @@ class Table:
     _repr_html_ = html
 
     def markdown(self) -> str:
-        """Give a pipe table, its caption above and its notes below."""
+        """Return a pipe table, its caption above and its notes below."""
         columns = [" ".join(filter(None, _levels(column))) for column in self.cells.columns]
         rows = [
             [
@@ -86,7 +86,7 @@ class Table:
         return "\n\n".join([_markdown(self.caption), table, *map(_markdown, self.notes)]) + "\n"
 
     def latex(self) -> str:
-        """Give a table environment; it needs booktabs, xcolor, amssymb, graphicx, T1 fonts."""
+        """Return a table environment; it needs booktabs, xcolor, amssymb, graphicx, T1 fonts."""
         numbers = len(self.cells.columns) - self.texts
         tabular = self._styler("latex", _LATEX).to_latex(
             hrules=True, column_format="l" * self.texts + "r" * numbers, multicol_align="c"

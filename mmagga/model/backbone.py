@@ -59,7 +59,7 @@ class NonLocal(nn.Module):
         return maps + self.norm(self.back(read))
 
     def _lean(self, maps: Tensor) -> Tensor:
-        """Do the same for inner 1, with positions as rows of one matrix."""
+        """Compute `forward` for inner 1, with positions as rows of one matrix."""
         rows = maps.permute(0, 2, 3, 1)  # (N, h, w, C)
         convs = (self.theta, self.phi, self.g)
         weight = torch.cat([conv.weight.flatten(1) for conv in convs])  # (3, C)
@@ -75,7 +75,7 @@ class NonLocal(nn.Module):
         return changed.view(rows.shape).permute(0, 3, 1, 2)
 
     def _normalised(self, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give read (N, h, w), scale and shift (C,) so that norm(back(read)) is read·scale + shift.
+        """Return (N, h, w), (C,), (C,): norm(back(read)) is their read·scale + shift.
 
         Channel c of back(read) is weight_c·read + bias_c: its mean and variance follow from those
         of `read`, and no map of C channels is needed.
@@ -100,8 +100,8 @@ class Backbone(nn.Module):
     """ResNet with stride 1 in its last layer and non-local blocks: (N, 3, H, W) -> (N, C, h, w).
 
     Its children bear torchvision's names; a non-local block is called after the block that it
-    follows (`layer2.non_local3` follows `layer2.3`). The 1000-class layer `fc` is left out: no
-    one reads it, though the authors' parameter count of 42.9 M includes its 2.05 M.
+    follows (`layer2.non_local3` follows `layer2.3`). The 1000-class layer `fc` is left out: nothing
+    reads it, though the authors' parameter count of 42.9 M includes its 2.05 M.
 
     Args:
         name: one of `NAMES`.
@@ -155,7 +155,7 @@ def _unstride(block: Any) -> None:
 
 
 def _interleave(layer: nn.Sequential, count: int, channels: int, inner: int) -> nn.Sequential:
-    """Put a non-local block after each of the last `count` blocks; the blocks keep their names."""
+    """Add a non-local block after each of the last `count` blocks; the blocks keep their names."""
     blocks = OrderedDict()
     for i, block in enumerate(layer):
         blocks[str(i)] = block

@@ -41,7 +41,7 @@ def prepare(model: nn.Module, hardware: HardwareConfig) -> None:
 
 
 def for_embedding(model: nn.Module, hardware: HardwareConfig, device: torch.device) -> nn.Module:
-    """Give a copy of the model, on `device`, that embeds faster and cannot be trained.
+    """Return a copy of the model, on `device`, that embeds faster and cannot be trained.
 
     The backbone's BatchNorms are multiplied into its convolutions, maps are channels_last, and for
     bf16 the convolutions' weights are rounded once for all. In float32 embeddings differ by about

@@ -201,7 +201,7 @@ class Head(nn.Module):
         return torch.cat([weighted_sum(attention.frames, tokens.frames), *parts], dim=1)
 
     def mma_parameters(self) -> list[nn.Parameter]:
-        """Give the learned MMA matrices; none where the stripes are fixed."""
+        """Return the learned MMA matrices; none where the stripes are fixed."""
         return list(self.mma.parameters())
 
 

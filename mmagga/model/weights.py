@@ -149,7 +149,7 @@ def _unwrapped(state: Any, path: Path) -> Mapping[str, Tensor]:
 
 
 def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the trunk's tensors the kit's names, whatever prefix they came with."""
+    """Rename the trunk's tensors to the kit's names, whatever prefix they came with."""
     found = {}
     for name, tensor in tensors.items():
         bare = name

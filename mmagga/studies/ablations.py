@@ -126,7 +126,7 @@ def _pace(cell: Cell) -> float | None:
 
 
 def ablate(cells: Sequence[Cell], devices: Sequence[str] = (), *, bar: bool = True) -> list[str]:
-    """Train and evaluate what is missing; give a line for each run that could not be done.
+    """Train and evaluate what is missing; return a line for each run that failed.
 
     With several `devices` (values of CUDA_VISIBLE_DEVICES) each is kept busy by one process; else
     the runs follow one another here. What another process holds, and what diverged, is named and

@@ -18,7 +18,7 @@ MEASURES = ("mAP", "rank-1", "rank-5", "rank-20", "mINP")
 
 
 def results(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Give one row for each finished and evaluated run; measures and interval are fractions.
+    """Return one row for each finished and evaluated run; measures and interval are fractions.
 
     A rank past the end of the gallery is NaN.
     `parameters` and `gflops` are those of `cost`, `date` is the day of the evaluation in UTC.
@@ -48,7 +48,7 @@ def _date(cell: Cell) -> str:
 
 
 def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Give the average precision of every query, in rows (split, query, pid).
+    """Return the average precision of every query, in rows (split, query, pid).
 
     Columns are (label, seed). This is what rows of a grid are compared by.
     """
@@ -119,7 +119,7 @@ def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None
 
 
 def write(folder: Path, name: str, cells: Sequence[Cell]) -> Path:
-    """Commit `results` and `precisions` as NAME.csv and NAME-queries.csv; give the first's path.
+    """Commit `results` and `precisions` as NAME.csv and NAME-queries.csv; return the first's path.
 
     Raises MmaggaError if no run is finished, and then leaves the files alone.
     """

@@ -170,14 +170,14 @@ GRIDS = {
 
 
 def find_grid(name: str) -> Grid:
-    """Give a grid by its name; raises MmaggaError with those there are."""
+    """Return a grid by its name; raises MmaggaError with those there are."""
     if name not in GRIDS:
         raise MmaggaError(f"no grid is named {name!r}; there are {', '.join(GRIDS)}")
     return GRIDS[name]
 
 
 def base_config(base: str, dataset: str | None = None, root: Path | None = None) -> Config:
-    """Give one of `BASES`; the paper's on any data set, with the batch its authors use there."""
+    """Return one of `BASES`; the paper's on any data set, with the batch its authors use there."""
     config = BASES[base]
     if dataset is not None and dataset != config.dataset:
         if base != "paper":

@@ -146,7 +146,7 @@ def ledger(
 def _evaluations(
     model: nn.Module, tracklets: Tracklets, config: Config, bar: bool
 ) -> Iterator[tuple[str, Scores]]:
-    """Give one `Scores` after the other, so that embeddings are freed when they have served."""
+    """Yield one `Scores` after the other, so that embeddings are freed when they have served."""
     standard = Protocol.for_tracklets(tracklets)
     device = resolve_device(config.device)
     sides = [tracklets.split(name) for name in ("query", "gallery")]
@@ -194,7 +194,7 @@ def _references(
 
 
 def _by_trapezoid(scores: Scores) -> Scores:
-    """Let the trapezoid's area be the average precision."""
+    """Compute the average precision as the area of trapezoids."""
     area = scores.per_query["trapezoid_precision"]
     per_query = scores.per_query.assign(average_precision=area)
     return replace(scores, mAP=float(area.mean()), per_query=per_query)
@@ -304,7 +304,7 @@ def _row(name: str, scores: Scores) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Put rows into the ledger's columns, with the words for each."""
+    """Arrange rows in the ledger's columns, with a description of each."""
     table = pd.DataFrame(rows)
     extra = [name for name in table if name.endswith("_sd")]
     table = table.reindex(columns=["convention", *_COLUMNS, *extra])

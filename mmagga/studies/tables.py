@@ -41,7 +41,7 @@ another test set in the same layout, and has no place in the paper's tables."""
 
 
 def paper_table(number: str, published: pd.DataFrame, ours: pd.DataFrame) -> Table:
-    """Give Table II or III in the paper's layout, with our runs below it.
+    """Return Table II or III in the paper's layout, with our runs below it.
 
     `published` is data/published/paper_tables.csv, in percent; `ours` is `paper_results`. Marks
     count the published rows alone, and equal numbers share a place.
@@ -97,7 +97,7 @@ def paper_results(runs: Path = RUNS) -> pd.DataFrame:
 
 
 def _own_rows(ours: pd.DataFrame, columns: Mapping) -> pd.DataFrame:
-    """Give one row for each configuration of ours, or one of dashes."""
+    """Return one row for each configuration of ours, or one of dashes."""
     rows = []
     for (dataset, _), runs in ours.groupby(["dataset", "label"]) if len(ours) else ():
         name, _, splits = PAPER_SETS[dataset]
@@ -130,7 +130,7 @@ def _own_notes(ours: pd.DataFrame, columns: Mapping) -> tuple[str, ...]:
 def ablation_table(
     name: str, base: str, results: pd.DataFrame, precisions: pd.DataFrame, grid: Grid | None = None
 ) -> Table:
-    """Give the table of a grid: ticks, means and sds, the difference to the first row, the cost.
+    """Return the table of a grid: ticks, means and sds, the difference to the first row, the cost.
 
     `results` and `precisions` as `comparison` gives them; `grid` for one that is not in `GRIDS`.
     """
@@ -249,7 +249,7 @@ ATTENTION = {
 
 
 def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
-    """Give what benchmarks/attention_study.py found: a row for each arm and branch."""
+    """Return what benchmarks/attention_study.py found: a row for each arm and branch."""
     by_row = study.set_index(["arm", "branch", "measure", "occluder"])
     words = verdicts[verdicts["occluder"] == "all"]
     rows = []
@@ -318,7 +318,7 @@ def all_tables(results: Path) -> dict[str, Table]:
 
 
 def files(results: Path) -> dict[Path, str]:
-    """Give the path and the text of every file of tables."""
+    """Return the path and the text of every file of tables."""
     texts = {}
     for name, table in all_tables(results).items():
         path = Path(results) / "tables" / name
@@ -328,7 +328,7 @@ def files(results: Path) -> dict[Path, str]:
 
 
 def write_all(results: Path, runs: Path = RUNS) -> list[Path]:
-    """Write every file of tables, our runs on the paper's data sets with them; give the paths."""
+    """Write every file of tables, our runs on the paper's data sets with them; return the paths."""
     found = paper_results(runs)
     if len(found):
         write_csv(Path(results) / "paper_sets.csv", found.round(6))

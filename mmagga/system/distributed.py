@@ -2,7 +2,8 @@
 
 Each process embeds its share of the batch; features and logits are gathered, every process computes
 the losses of the whole batch, and gradients are summed. So batch, order and losses are those of one
-process whatever the number of processes. Alone, every function here gives back what it got.
+process whatever the number of processes. With one process every function here returns its argument
+unchanged.
 """
 
 import os
@@ -31,7 +32,7 @@ class World(NamedTuple):
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Give this process's share of `count` items; MmaggaError if they cannot be shared out."""
+        """Return this process's share of `count` items; MmaggaError if they cannot be divided."""
         if count % self.size:
             raise MmaggaError(
                 f"a batch of {count} clips cannot be shared out among {self.size} processes: "
@@ -42,7 +43,7 @@ class World(NamedTuple):
 
 
 def world() -> World:
-    """Say which process this is."""
+    """Return which process this is, of how many."""
     return World(dist.get_rank(), dist.get_world_size()) if _together() else World()
 
 
@@ -121,7 +122,7 @@ def any_of(flag: bool) -> bool:
 
 
 def from_first(value: Any) -> Any:
-    """Give every process what the first one has."""
+    """Broadcast what the first process has."""
     if not _together():
         return value
     box = [value]
@@ -130,7 +131,7 @@ def from_first(value: Any) -> Any:
 
 
 def collect(value: Any) -> list[Any]:
-    """Give every process what each of them has, in the order of their ranks."""
+    """Gather what each process has, in the order of their ranks, in every process."""
     if not _together():
         return [value]
     found: list[Any] = [None] * dist.get_world_size()
@@ -139,7 +140,7 @@ def collect(value: Any) -> list[Any]:
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Give every process the first one's buffers: BatchNorm's are local while training."""
+    """Broadcast the first process's buffers: BatchNorm's are local while training."""
     if _together():
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
@@ -165,7 +166,7 @@ class _Sum(torch.autograd.Function):
 
 
 def synchronise_batchnorm(model: nn.Module) -> None:
-    """Let every BatchNorm of `model` see the batch of all processes; parameters and names stay.
+    """Make every BatchNorm of `model` see the batch of all processes; parameters and names stay.
 
     Ours, because torch's SyncBatchNorm knows GPUs only and cannot be tested elsewhere.
     """

@@ -87,7 +87,7 @@ def append_line(path: str | Path, text: str) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Give the hex digest of a file's content."""
+    """Return the hex digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Turn the wish to stop (Ctrl-C, a notebook's interrupt, a scheduler's SIGTERM) into a flag."""
+"""Turn a request to stop (Ctrl-C, a notebook's interrupt, a scheduler's SIGTERM) into a flag."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Do again what made a run stop: a loss or gradient that was not finite."""
+"""Repeat the step that stopped a run: a loss or gradient that was not finite."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from mmagga.training.loop import train
 
 
 def replay(run: Run, bar: bool = True) -> str:
-    """Go on from the last checkpoint to the step that failed, in a copy; say what happened.
+    """Go on from the last checkpoint to the step that failed, in a copy; return a report.
 
     Raises MmaggaError if the run did not stop for such a reason.
     """

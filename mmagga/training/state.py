@@ -58,9 +58,9 @@ def initial_state(config: Config, num_ids: int, device: torch.device) -> TrainSt
 
 
 def set_trainable(model: ClipModel, what: str) -> list[nn.Parameter]:
-    """Freeze everything but `what` ("all", "mma" or "all_but_mma"); give what learns.
+    """Freeze everything but `what` ("all", "mma" or "all_but_mma"); return what is trained.
 
-    Says the state of every parameter, so the order of calls does not matter (in the authors'
+    Sets the state of every parameter, so the order of calls does not matter (in the authors'
     code one order leaves nothing trainable).
     """
     mma = {id(p) for p in model.mma_parameters()}
@@ -70,7 +70,7 @@ def set_trainable(model: ClipModel, what: str) -> list[nn.Parameter]:
 
 
 def make_optimizer(model: ClipModel, stage: StageConfig, config: Config) -> torch.optim.Optimizer:
-    """Freeze for `stage` and give its fresh Adam: one fused kernel on a GPU."""
+    """Freeze for `stage` and return its fresh Adam: one fused kernel on a GPU."""
     learning = set_trainable(model, stage.trainable)
     if not learning:
         raise MmaggaError(
