@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from mmagga.data.readers import splits
+
 Track = tuple[int, int, int]  # person, camera, frames
 
 
@@ -91,6 +93,28 @@ def mars_from_tables(root: Path, info: Path) -> Path:
     return root
 
 
+def mars_from_counts(root: Path, counts: dict[str, dict[str, list[int]]]) -> Path:
+    """Lay out MARS without pictures from its tracklets a person and camera, two frames each.
+
+    `counts` has "train", "test" and "queries": for each person the tracklets in each camera.
+    """
+    (root / "info").mkdir(parents=True)
+    queries = []
+    for side in ("train", "test"):
+        tracks = []
+        for person, cameras in counts[side].items():
+            for camera, number in enumerate(cameras, start=1):
+                asked = counts["queries"].get(person, [0] * 6)[camera - 1] * (side == "test")
+                queries += range(len(tracks) + 1, len(tracks) + asked + 1)
+                tracks += [(int(person), camera, 2)] * number
+            (root / f"bbox_{side}" / f"{int(person):04d}").mkdir(parents=True)
+        names, table = mars_names(tracks)
+        (root / f"info/{side}_name.txt").write_text("\n".join(names), encoding="utf-8")
+        savemat(root / f"info/tracks_{side}_info.mat", {f"track_{side}_info": table})
+    savemat(root / "info/query_IDX.mat", {"query_IDX": np.array([queries], np.uint16)})
+    return root
+
+
 # --- two cameras --------------------------------------------------------------------------------
 
 
@@ -130,6 +154,15 @@ def ilids_vid(root: Path, persons: int = 6, frames: int = 3, rows: list | None =
 def ilids_persons(persons: int) -> list[str]:
     """Number persons with holes, as the real folders are."""
     return [f"person{i + i // 4:03d}" for i in range(1, persons + 1)]
+
+
+def publish(monkeypatch, dataset: str, persons: list[str], train: int) -> list[splits.Split]:
+    """Draw ten splits, and let the readers take them for the published ones of `dataset`."""
+    drawn = [Random(number).sample(persons, len(persons)) for number in range(10)]
+    made = [{"train": sorted(p[:train]), "test": sorted(p[train:])} for p in drawn]
+    monkeypatch.setitem(splits.PUBLISHED, dataset, splits.fingerprint(made))
+    monkeypatch.setitem(splits.PATTERN, dataset, splits.pattern(made))
+    return made
 
 
 # --- DukeMTMC-VideoReID -------------------------------------------------------------------------

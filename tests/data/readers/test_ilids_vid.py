@@ -111,14 +111,18 @@ def test_splits_end(root):
         load_tracklets("ilids_vid", root, split=10)
 
 
-@pytest.fixture
-def published(real_data):
-    return read_splits(real_data / "splits/splits_ilids_vid.json")
+@pytest.fixture(params=["invented", "true"])
+def published(request, monkeypatch):
+    """The published splits; or others of their size, which the reader is told are those."""
+    if request.param == "true":
+        folder = request.getfixturevalue("real_data") / "splits"
+        return read_splits(folder / "splits_ilids_vid.json")
+    return trees.publish(monkeypatch, "ilids_vid", trees.ilids_persons(300), 150)
 
 
 @pytest.fixture
 def full(published, tmp_path):
-    """Three hundred persons under their true names, and the .mat file that gives these splits."""
+    """Three hundred persons under their names, and the .mat file that gives these splits."""
     persons = sorted(published[0]["train"] + published[0]["test"])
     number = {person: i for i, person in enumerate(persons, start=1)}
     rows = [[number[p] for p in (*split["test"], *split["train"])] for split in published]

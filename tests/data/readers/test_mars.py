@@ -1,4 +1,6 @@
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,20 +158,35 @@ def test_the_built_in_set_has_this_layout_and_says_how_to_make_it(root, tmp_path
         load_tracklets("synthetic", tmp_path / "nowhere")
 
 
+FACTS = Path(__file__).parents[2] / "facts"
+
+
+def test_tracklets_of_the_published_size(tmp_path):
+    """As many tracklets of each person and camera as MARS has, under other names and lengths."""
+    counts = json.loads((FACTS / "mars_tracklets.json").read_text(encoding="utf-8"))
+    mars = load_tracklets("mars", trees.mars_from_counts(tmp_path / "mars", counts))
+    check_counts(mars)
+    assert mars.notes[0] == "junk: 870 tracklets dropped"
+    assert mars.notes[1].startswith("split: FOREIGN")
+
+
 def test_the_published_tables(real_data, tmp_path):
     """All of MARS but the pictures: 1.19 million names."""
     mars = load_tracklets(
         "mars", trees.mars_from_tables(tmp_path / "mars", real_data / "mars_info")
     )
-    summary = mars.summary()
-    assert summary["tracklets"].tolist() == [8298, 1980, 9330]
-    assert summary["identities"].tolist() == [625, 626, 620]
-    assert summary.loc["gallery", "distractors"] == 3248
-    assert summary["frames"].tolist() == [509_914, 114_493, 543_216]
+    check_counts(mars)
+    assert mars.summary()["frames"].tolist() == [509_914, 114_493, 543_216]
     assert (mars.lengths.min(), mars.lengths.max()) == (2, 920)
     assert mars.notes == ("junk: 870 tracklets dropped", "split: the published one (info/*.mat)")
     assert mars.names.nbytes < 20 * len(mars.names)  # the rest, 35 bytes a name, is not counted
 
+
+def check_counts(mars):
+    summary = mars.summary()
+    assert summary["tracklets"].tolist() == [8298, 1980, 9330]
+    assert summary["identities"].tolist() == [625, 626, 620]
+    assert summary.loc["gallery", "distractors"] == 3248
     query, gallery = (set_(mars.split(name)) for name in ("query", "gallery"))
     assert unmatched(query, gallery) == 140
     assert unmatched(query, query + gallery) == 0

@@ -128,9 +128,15 @@ def test_splits_end(root, split):
         load_tracklets("prid2011", root, split=split)
 
 
-def test_the_published_splits_are_recognised(real_data, tmp_path):
+@pytest.mark.parametrize("form", ["invented", "true"])
+def test_the_published_splits_are_recognised(form, request, tmp_path, monkeypatch):
     root = trees.prid2011(tmp_path / "prid2011", persons=198, frames=1)
-    shutil.copy(real_data / "splits/splits_prid2011.json", root)
+    if form == "true":
+        shutil.copy(request.getfixturevalue("real_data") / "splits/splits_prid2011.json", root)
+    else:
+        persons = [f"person_{i:04d}" for i in range(1, 179)]
+        splits = trees.publish(monkeypatch, "prid2011", persons, 89)
+        (root / "splits_prid2011.json").write_text(json.dumps(splits))
     prid = load_tracklets("prid2011", root)
     assert prid.summary()["tracklets"].tolist() == [178, 89, 89]
     assert prid.notes[0] == "splits: the published ones (splits_prid2011.json)"
