@@ -30,6 +30,6 @@ $(READY): pyproject.toml constraints.txt
 	  f"mmagga needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(VERSIONS) --editable '.[dev]' || \
-	  { echo "not all of these versions can be had here: taking the newest"; \
-	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; }
+	  { echo "The versions of constraints.txt cannot all be had here (see above)." \
+	    "The newest that can: make VERSIONS= $(MAKECMDGOALS)"; exit 1; }
 	@touch $@

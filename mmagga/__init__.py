@@ -4,4 +4,4 @@ Begin with `mmagga.config`, `mmagga.data.load_tracklets`, `mmagga.training.train
 `mmagga.retrieval.evaluate`; the notebooks walk through them in this order.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,3 +1,4 @@
+import ast
 import re
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "py-opencv"}
+# Before 1.5.7 the wheel of grad-cam brings the other build of OpenCV; conda has one build.
+CONDA_BOUNDS = {"grad-cam": ">=1.5.5"}
+# Modules that bear another name than what brings them.
+BRINGS = {
+    "IPython": "ipython", "PIL": "pillow", "cv2": "opencv-python-headless",
+    "jupyter_client": "jupyter-client", "pytorch_grad_cam": "grad-cam", "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}  # fmt: skip
 
 
 def requirements(lines):
@@ -26,7 +35,40 @@ def test_environment_yml_is_the_list_of_pyproject():
     theirs = requirements(conda["dependencies"])
     assert theirs.pop("python").startswith(PROJECT["requires-python"])
     theirs.pop("pip")
-    assert theirs == requirements(PROJECT["dependencies"])
+    assert theirs == requirements(PROJECT["dependencies"]) | CONDA_BOUNDS
+
+
+def imported(folders):
+    """Name the modules outside the standard library that files import, by their first part."""
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    names = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.partition(".")[0])
+    here = {"mmagga"} | {name for path in paths for name in (path.stem, path.parent.name)}
+    return names - set(sys.stdlib_module_names) - here
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [(["mmagga"], ["tensorboard"]), (["tests", "benchmarks", "notebooks"], ["dev"])],
+)
+def test_what_is_imported_is_declared(folders, extras):
+    lines = [*PROJECT["dependencies"]]
+    for extra in extras:
+        lines += PROJECT["optional-dependencies"][extra]
+    declared = {Requirement(line).name for line in lines}
+    assert {BRINGS.get(name, name) for name in imported(folders)} <= declared
+
+
+def test_a_pin_that_cannot_be_had_is_an_error():
+    """Versions that nobody chose would be installed without a word."""
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert make.count("pip install") == 1
+    assert 'make VERSIONS= $(MAKECMDGOALS)"; exit 1' in make
 
 
 def test_constraints_pin_every_dependency_within_its_bounds():
@@ -54,10 +96,15 @@ def test_what_needs_no_torch_does_not_import_it(call):
     assert out.stdout.endswith("[]\n")
 
 
-def test_version_is_said_once():
+def test_version_is_the_same_everywhere():
     import mmagga
 
     assert PROJECT["version"] == mmagga.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == mmagga.__version__
+    assert citation["preferred-citation"]["doi"] == "10.1109/TCSVT.2022.3183011"
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == mmagga.__version__
 
 
 # --- the wheel ----------------------------------------------------------------------------------
