@@ -38,8 +38,29 @@ def results(cells: Sequence[Cell]) -> pd.DataFrame:
             | {name: float("nan" if metrics[name] is None else metrics[name]) for name in MEASURES}
             | {"mAP_low": interval.low, "mAP_high": interval.high,
                "parameters": parameters, "gflops": gflops}
+            | _learning(cell)
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _learning(cell: Cell) -> dict[str, float]:
+    """Return what the log says of how a network learned.
+
+    `dead_BRANCH`, `guide` (the largest over the granularities), `trunk`: its health at the end, see
+    `mmagga.training.health`. `last_fifth`: mAP gained over the last fifth of the epochs, NaN if
+    there was no evaluation near their start.
+    """
+    epochs = cell.run.records("epochs")
+    health, end = epochs[-1].get("health"), epochs[-1]["epoch"]
+    found = {"cross_entropy": epochs[-1]["cross_entropy"], "last_fifth": float("nan")}
+    before = [e["metrics"]["mAP"] for e in epochs if "metrics" in e and e["epoch"] <= 0.8 * end]
+    if before and "metrics" in epochs[-1]:
+        found["last_fifth"] = epochs[-1]["metrics"]["mAP"] - before[-1]
+    if health:
+        found |= {f"dead_{name}": share for name, share in health["dead"].items()}
+        found |= {"guide": max(health["guide"].values(), default=float("nan"))}
+        found |= {"trunk": health["trunk"]}
+    return found
 
 
 def _date(cell: Cell) -> str:
