@@ -28,9 +28,9 @@ def test_presets_follow_the_data_set():
     assert preset("ilids_vid", Path("d")).ids_per_batch * PAPER.clips_per_id == 32
 
 
-def test_the_paper_starts_from_imagenet_and_the_demo_from_nothing():
+def test_the_paper_starts_from_imagenet_and_the_demo_from_rendered_people():
     assert preset("mars", Path("d")).model.weights == "IMAGENET1K_V1"
-    assert DEMO.model.weights is None
+    assert DEMO.model.weights == "RENDERED_V1"
 
 
 def test_a_field_of_another_version_is_passed_over_with_a_warning():

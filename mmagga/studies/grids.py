@@ -6,22 +6,20 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
-from mmagga.config import DEMO, PAPER, Config, StageConfig, preset, total_epochs
+from mmagga.config import DEMO, PAPER, Config, HardwareConfig, StageConfig, preset, total_epochs
 from mmagga.errors import MmaggaError
 
 STUDY = replace(
     DEMO,
     root=Path("data/synthetic-world"),
-    ids_per_batch=8,
-    clips_per_id=2,
-    model=replace(DEMO.model, weights="RENDERED_V1"),
     stages=(
-        StageConfig(epochs=12, lr=1.5e-4, trainable="all_but_mma"),
-        StageConfig(epochs=2, lr=2.5e-3, trainable="mma"),
-        StageConfig(epochs=6, lr=3e-5, trainable="all"),
+        StageConfig(epochs=6, lr=1.5e-4, trainable="all_but_mma"),
+        StageConfig(epochs=1, lr=2.5e-3, trainable="mma"),
+        StageConfig(epochs=3, lr=3e-5, trainable="all"),
     ),
-    milestones=(9,),
-    eval_every=2,
+    milestones=(4,),
+    eval_every=1,
+    hardware=HardwareConfig(),
 )
 """`DEMO` on the rendered preset `world`, 37 steps an epoch: the base of the committed studies."""
 
