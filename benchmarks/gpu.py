@@ -18,10 +18,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import pandas as pd
 import tyro
@@ -29,8 +29,6 @@ import tyro
 PYTHON = sys.executable
 Step = Literal["tests", "speed", "weights", "recipe", "modules", "battery", "paper"]
 STEPS: tuple[Step, ...] = ("tests", "speed", "weights", "recipe", "modules", "battery", "paper")
-PROCESSES = 5
-"""Small networks that are trained at once: one of them alone leaves a large GPU mostly idle."""
 
 
 @dataclass
@@ -53,92 +51,119 @@ class Options:
     """A folder in PRID 2011's layout, for the scores of the start weights."""
 
 
-def commands(step: Step, o: Options) -> Iterator[list[str]]:
-    """List the command lines of a step, to be run in this order."""
+def commands(step: Step, o: Options) -> Iterator[list[list[str]]]:
+    """List the command lines of a step in groups: those of a group run at once."""
     mmagga, bench = [PYTHON, "-m", "mmagga"], Path(__file__).parent
-    places = ["--runs", str(o.work / "runs"), "--out", str(o.out)]
-    queue = ["--devices", *["0"] * PROCESSES] if o.device == "cuda" else []
-    seeds = ["--seeds", "0"] if o.tiny else ["--seeds", "0", "1", "2"]
+    runs = ["--runs", str(o.work / "runs")]
     if step == "tests":
-        yield [PYTHON, "-m", "pytest", "-m", "gpu", "tests/system/test_gpu.py"]
+        yield [[PYTHON, "-m", "pytest", "-m", "gpu", "tests/system/test_gpu.py"]]
     elif step == "speed":
         words = ["--device", o.device, "--out", str(o.out / f"speed-{o.device}.csv")]
-        yield [PYTHON, str(bench / "model.py"), *words, *(["--repeats", "2", "--runs", "1"]
-               if o.tiny else ["--repeats", "8", "--runs", "2", "--compile"])]  # fmt: skip
+        few = ["--repeats", "2", "--runs", "1"]
+        words += few if o.tiny else ["--repeats", "8", "--runs", "2", "--compile"]
+        yield [[PYTHON, str(bench / "model.py"), *words]]
     elif step == "weights":
-        words = ["--data", str(o.work), "--runs", str(o.work / "runs")]
+        words = ["--device", o.device, "--data", str(o.work), *runs]
         if o.photographs and not o.tiny:
             words += ["--photographs", str(o.photographs)]
         if o.tiny:
             words += ["--out", str(o.out / "tiny.safetensors"), "--people", "3", "--epochs", "1"]
             words += ["--workers", "0"]
-        yield [PYTHON, str(bench / "rendered_v1.py"), "--device", o.device, *words]
+        yield [[PYTHON, str(bench / "rendered_v1.py"), *words]]
     elif step == "recipe":
-        root = o.work / "tuning"
-        yield [*mmagga, "render", "--root", str(root), "--preset", "tiny" if o.tiny else "tuning"]
-        yield [*mmagga, "data", "check", "--dataset", "synthetic", "--root", str(root)]
-        for grid in ("recipe", "rates"):
-            yield [*mmagga, "ablate", grid, *study(o, root), *places, *queue, "--seeds", "0"]
-    elif step == "modules":
-        for preset in ("world", "world-clear"):
-            root = o.work / preset
-            name = "tiny" if o.tiny else preset
-            yield [*mmagga, "render", "--root", str(root), "--preset", name]
-            yield [*mmagga, "data", "check", "--dataset", "synthetic", "--root", str(root)]
-        yield [*mmagga, "ablate", "modules", *study(o, o.work / "world"), *places, *queue, *seeds]
-        clear = ["--runs", str(o.work / "runs-clear"), "--out", str(o.out / "clear")]
+        yield from world(o, "tuning")
         yield [
-            *mmagga,
-            "ablate",
-            "whole",
-            *study(o, o.work / "world-clear"),
-            *clear,
-            *queue,
-            *seeds,
+            [*mmagga, "ablate", grid, *study(o, "tuning", "0"), "--out", str(o.out / grid)]
+            for grid in ("recipe", "rates")
         ]
+    elif step == "modules":
+        yield from world(o, "world")
+        yield from world(o, "world-clear")
+        seeds = ["0"] if o.tiny else ["0", "1", "2"]
+        alone = [
+            [*mmagga, "ablate", grid, *study(o, name, seed), "--out", str(o.work / name / seed)]
+            for grid, name in (("modules", "world"), ("whole", "world-clear"))
+            for seed in seeds
+        ]
+        yield alone
+        for grid, name in ("modules", "world"), ("whole", "world-clear"):
+            out = ["--out", str(o.out / name)]
+            yield [[*mmagga, "ablate", grid, *study(o, name, *seeds), *out]]
     elif step == "battery":
         words = ["--device", o.device, "--work", str(o.work), "--out", str(o.out)]
-        yield [PYTHON, str(bench / "attention_study.py"), *words]
+        yield [[PYTHON, str(bench / "attention_study.py"), *words]]
     elif step == "paper":
         words = ["--out", str(o.out), "--work", str(o.work), "--device", o.device]
-        yield [PYTHON, str(bench / "paper_size.py"), *words, *(["--tiny"] if o.tiny else [])]
+        yield [[PYTHON, str(bench / "paper_size.py"), *words, *(["--tiny"] if o.tiny else [])]]
 
 
-def study(o: Options, root: Path) -> list[str]:
-    """Words that choose the base of the studies; a tiny run only shows its plan."""
-    return ["--base", "study", "--root", str(root), *(["--dry-run"] if o.tiny else [])]
+def world(o: Options, preset: str) -> Iterator[list[list[str]]]:
+    """Render a preset, check its frames and pack them."""
+    mmagga, root = [PYTHON, "-m", "mmagga"], str(o.work / preset)
+    data = ["--dataset", "synthetic", "--root", root]
+    yield [[*mmagga, "render", "--root", root, "--preset", "tiny" if o.tiny else preset]]
+    yield [[*mmagga, "data", "check", *data]]
+    size = ["--height", "128", "--width", "64"]
+    yield [[*mmagga, "data", "pack", *data, *size, "--out", str(o.work / f"{preset}.pack")]]
+
+
+def study(o: Options, preset: str, *seeds: str) -> list[str]:
+    """Words that choose base, data, seeds and runs of an ablation; a tiny run shows its plan."""
+    words = ["--base", "study", "--root", str(o.work / preset), "--seeds", *seeds]
+    words += ["--packed", str(o.work / f"{preset}.pack"), "--runs", str(o.work / f"runs-{preset}")]
+    return words + (["--dry-run"] if o.tiny else [])
 
 
 def run(step: Step, o: Options, deadline: float) -> dict[str, object]:
     """Run a step until it is done or the time is up; its output is shown and kept."""
     began = time.monotonic()
-    environment = os.environ | {"MMAGGA_CACHE": str(o.work / "cache")}
-    code: int | str = 0
+    failed: list[int] = []
     with (o.out / f"{step}.log").open("w", encoding="utf-8") as log:
-        for words in commands(step, o):
-            print("$", " ".join(words), flush=True)
-            log.write(f"$ {' '.join(words)}\n")
-            process = subprocess.Popen(
-                words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
-            )  # fmt: skip
-            code = follow(process, log.write, deadline)
-            if code:
+        for group in commands(step, o):
+            threads = str(max(1, len(os.sched_getaffinity(0)) // len(group)))
+            environment = os.environ | {"MMAGGA_CACHE": str(o.work / "cache")}
+            environment |= {"OMP_NUM_THREADS": threads}
+            processes = [
+                subprocess.Popen(
+                    words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    text=True, start_new_session=True,
+                )
+                for words in group
+            ]  # fmt: skip
+            for words in group:
+                show("$ " + " ".join(words) + "\n", log)
+            readers = [threading.Thread(target=follow, args=(p, log)) for p in processes]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join(max(0.1, deadline - time.monotonic()))
+            if time.monotonic() >= deadline:
+                for process in processes:
+                    if process.poll() is None:
+                        os.killpg(process.pid, signal.SIGKILL)
+                return {"step": step, "seconds": spent(began), "exit": "time is up"}
+            failed = [code for process in processes if (code := process.wait())]
+            if failed:
                 break
-    return {"step": step, "seconds": round(time.monotonic() - began, 1), "exit": code}
+    return {"step": step, "seconds": spent(began), "exit": failed[0] if failed else 0}
 
 
-def follow(process: subprocess.Popen, write: Callable[[str], object], deadline: float) -> int | str:
-    """Show a process's output and return its exit code, or "time is up"."""
-    left = max(1.0, deadline - time.monotonic())
-    timer = threading.Timer(left, lambda: os.killpg(process.pid, signal.SIGKILL))
-    timer.start()
+def follow(process: subprocess.Popen, log: TextIO) -> None:
+    """Show a process's output as it comes."""
     for line in process.stdout:
-        print(line, end="", flush=True)
-        write(line)
-    process.wait()
-    timer.cancel()
-    return "time is up" if time.monotonic() >= deadline else process.returncode
+        show(line, log)
+
+
+def show(line: str, log: TextIO) -> None:
+    """Print a line and keep it."""
+    print(line, end="", flush=True)
+    log.write(line)
+    log.flush()
+
+
+def spent(began: float) -> float:
+    """Return the seconds since `began`."""
+    return round(time.monotonic() - began, 1)
 
 
 def main(o: Options) -> None:

@@ -234,6 +234,7 @@ def ablate(
     splits: tuple[int, ...] = (0,),
     runs: Path = Path("runs"),
     out: Path = Path("data/results"),
+    packed: Path | None = None,
     devices: tuple[str, ...] = (),
     dry_run: bool = False,
     print: bool = False,
@@ -252,6 +253,7 @@ def ablate(
         splits: Likewise, for data sets with ten splits.
         runs: Where the run folders lie.
         out: Folder for ablations-GRID-BASE.csv and its table of queries.
+        packed: A pack of the data set's frames, to read from instead of its files.
         devices: GPUs to use at once, such as 0 1; by default all there are.
         dry_run: Only show what is done and what is to do.
         print: Only print a command line for each missing run, for a cluster.
@@ -259,7 +261,7 @@ def ablate(
     from mmagga.studies import ablations, comparison
     from mmagga.studies.grids import base_config, find_grid
 
-    config = base_config(base, dataset, root)
+    config = dataclasses.replace(base_config(base, dataset, root), packed=packed)
     cells = ablations.cells(find_grid(grid), config, seeds, splits, runs)
     if not cells:
         raise MmaggaError("no seed or no split is named, so there is nothing to run")

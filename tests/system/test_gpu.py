@@ -27,6 +27,8 @@ from mmagga.training.state import initial_state
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    # torch 2.11's compiler uses what torch itself calls deprecated
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
 ]
 GPU = torch.device("cuda")
 
