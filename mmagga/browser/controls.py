@@ -21,10 +21,10 @@ from ipywidgets import (
 )
 
 from mmagga.browser.paint import WIDTH
-from mmagga.browser.queries import FILTERS
 from mmagga.browser.state import BrowserState
 from mmagga.browser.touch import TOUCH_HEIGHT
 from mmagga.browser.view import KINDS, OCCLUDERS, TILE, Brush, pair_height
+from mmagga.retrieval.queries import FILTERS
 
 TOP = 10
 """Tracklets of the rank list that are shown."""

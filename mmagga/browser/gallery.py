@@ -1,4 +1,4 @@
-"""What is searched: kept in the run folder, made again under other weights, and ranked."""
+"""What is searched: embedded again under other weights, and ranked."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,38 +6,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmagga.config import Config
-from mmagga.data.files.index import fingerprints
 from mmagga.data.tracklets import DISTRACTOR, Tracklets
 from mmagga.model.head import Head
 from mmagga.model.outputs import Attention, Tokens
-from mmagga.retrieval.evaluation import embed_split
-from mmagga.runs.run import Run
-from mmagga.system.files import commit
 
 BUDGET = 512 * 2**20
 """Bytes of tokens to hold at most. MARS at the paper's size has some 75 GB: it is never held."""
 
 Shares = dict[str, Tensor]
 """Occluded share of each token, (n, T, P) of each branch."""
-
-
-def stored_embeddings(
-    run: Run, model: nn.Module, tracklets: Tracklets, config: Config, checkpoint: str
-) -> Tensor:
-    """Give a vector for each tracklet, (N, D), from the run folder or by embedding them once.
-
-    The file is named after the checkpoint and the tracklets: neither can be mistaken for another.
-    """
-    name = f"embeddings-{checkpoint}-{fingerprints(tracklets)['split']}.npy"
-    path = run.folder / "browser" / name
-    if path.exists():
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    vectors = embed_split(model, tracklets, config).vectors
-    commit(path, lambda file: np.save(file, vectors.numpy()), need=vectors.nbytes)
-    return vectors
 
 
 class GalleryTokens(NamedTuple):

@@ -1,7 +1,6 @@
 """What the browser knows about one run: scores, looks and ranks, each computed once.
 
-No widgets and no pictures here. Every test tracklet has a row: first the gallery's, then the
-queries', as `retrieval.rank_list` numbers them.
+No widgets and no pictures here.
 """
 
 import copy
@@ -10,7 +9,6 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,24 +34,22 @@ from mmagga.browser.gallery import (
     GalleryTokens,
     Shares,
     find,
-    stored_embeddings,
     token_bytes,
 )
 from mmagga.browser.paint import resize
-from mmagga.browser.queries import as_test
 from mmagga.data import load_checked
 from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
 from mmagga.data.masks import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
-from mmagga.data.tracklets import Tracklets, searched_tracklets, spread_frames
+from mmagga.data.tracklets import Tracklets, spread_frames
 from mmagga.errors import ResourceError
 from mmagga.model.backbone import map_size
 from mmagga.model.outputs import Attention, tree_cat, tree_map
 from mmagga.randomness import generator
-from mmagga.retrieval import Embeddings, Protocol, Scores, evaluate
+from mmagga.retrieval.queries import as_test
+from mmagga.runs.opened import OpenedRun
 from mmagga.runs.run import Run
-from mmagga.system.device import resolve_device
 
 
 class Reweighting(NamedTuple):
@@ -91,11 +87,10 @@ class Seen(NamedTuple):
     """(n, T, H, W) bool where masks exist."""
 
 
-class BrowserState:
-    """One run on the test split of one data set, opened for looking.
+class BrowserState(OpenedRun):
+    """A run opened on one split of a data set, for looking.
 
     `forwards` counts the clips that went through the network: a step that needs none adds none.
-    `checkpoint` is the beginning of the hash of the file that the network came from.
 
     Args:
         run: a finished run of an MMA-GGA network, or one that has a checkpoint at least.
@@ -104,22 +99,12 @@ class BrowserState:
     """
 
     def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test") -> None:
-        self.run, self.config, self.split = run, run.load_config(), split
-        self.device = resolve_device(self.config.device)
-        self.model, record = run.load_with_record(self.device)
+        config = run.load_config()
+        tracklets = tracklets or load_checked(config.dataset, config.root, config.split)
+        super().__init__(run, as_test(tracklets) if split == "train" else tracklets)
         require_attention(self.model)
-        self.checkpoint = record["sha256"][:12]
+        self.split = split
         self.head = copy.deepcopy(self.model.head).cpu()
-        tracklets = tracklets or load_checked(
-            self.config.dataset, self.config.root, self.config.split
-        )
-        self.tracklets = as_test(tracklets) if split == "train" else tracklets
-        query, gallery = self.tracklets.split("query"), self.tracklets.split("gallery")
-        self.protocol = Protocol.for_tracklets(self.tracklets)
-        self.first_query = len(gallery)
-        self.all = searched_tracklets(query, gallery, True)
-        self.searched = len(self.all) if self.protocol.queries_in_gallery else len(gallery)
-        self.size = self.config.height, self.config.width
         self.map_size = map_size(*self.size)
         self.frames = open_frames(self.all, self.size, self.config.packed)
         self.forwards = 0
@@ -128,26 +113,6 @@ class BrowserState:
         self._gallery: GalleryTokens | None = None
 
     # --- the whole set --------------------------------------------------------------------------
-
-    @cached_property
-    def vectors(self) -> Tensor:
-        """(N, D) embeddings of all rows, from the run folder where they were computed before."""
-        return stored_embeddings(self.run, self.model, self.all, self.config, self.checkpoint)
-
-    @cached_property
-    def scores(self) -> Scores:
-        """The evaluation under the data set's own protocol."""
-        pids, camids = torch.tensor(self.all.pids), torch.tensor(self.all.camids)
-        gallery, query = (
-            Embeddings(self.vectors[rows], pids[rows], camids[rows])
-            for rows in (slice(self.first_query), slice(self.first_query, None))
-        )
-        return evaluate(query, gallery, self.protocol)
-
-    @cached_property
-    def per_query(self) -> pd.DataFrame:
-        """As in `Scores`; without a match for anybody, as in one's own video, without measures."""
-        return self.scores.per_query
 
     @cached_property
     def similarity_spread(self) -> float:

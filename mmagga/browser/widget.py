@@ -16,11 +16,11 @@ from ipywidgets import Button
 
 from mmagga.browser.controls import Panel
 from mmagga.browser.paint import png
-from mmagga.browser.queries import RULES, ordered
 from mmagga.browser.render import paste_grid, stack
 from mmagga.browser.state import BrowserState, Reweighting
 from mmagga.browser.view import Brush, Settings, View, compose, tile
 from mmagga.data.tracklets import Tracklets
+from mmagga.retrieval.queries import RULES, ordered
 from mmagga.runs.run import Run
 from mmagga.system.files import commit
 

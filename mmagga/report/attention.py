@@ -13,11 +13,10 @@ from mmagga.data.masks import OCCLUDER, read_masks, resize_masks
 from mmagga.data.tracklets import describe_tracklet
 from mmagga.model.backbone import map_size
 from mmagga.report.page import plain
-from mmagga.report.results import Opened
-from mmagga.system.device import resolve_device
+from mmagga.runs.opened import OpenedRun
 
 
-def sheet(opened: Opened, query: int, rule: str) -> tuple[Figure, str, str]:
+def sheet(opened: OpenedRun, query: int, rule: str) -> tuple[Figure, str, str]:
     """Draw weights and contributions of one clip of a query; give figure, alt text and caption.
 
     The clip is the most occluded one where there are masks, else the one in the middle; one that
@@ -30,11 +29,10 @@ def sheet(opened: Opened, query: int, rule: str) -> tuple[Figure, str, str]:
     masks = _occluders(opened, row)
     clip = whole // 2 if masks is None else int(masks[clips[:whole]].mean((1, 2, 3)).argmax())
     frames = open_frames(opened.all, opened.size, config.packed).read(row, clips[clip])
-    device = resolve_device(config.device)
-    pixels = torch.from_numpy(frames[None]).permute(0, 1, 4, 2, 3).to(device)
+    pixels = torch.from_numpy(frames[None]).permute(0, 1, 4, 2, 3).to(opened.device)
     seen = look(opened.model, normalize(pixels))
     first = int(opened.ranked(query, top=1)["gallery"].iat[0])
-    cosine = contributions(seen, opened.vectors[first].to(device), head)
+    cosine = contributions(seen, opened.vectors[first].to(opened.device), head)
 
     size = map_size(*opened.size)
     maps = relative_maps(seen.attention, head, size)
@@ -64,7 +62,7 @@ def sheet(opened: Opened, query: int, rule: str) -> tuple[Figure, str, str]:
     return figure, f"Frames, weights and contributions of {what}. {spread}", caption
 
 
-def _occluders(opened: Opened, row: int) -> np.ndarray | None:
+def _occluders(opened: OpenedRun, row: int) -> np.ndarray | None:
     """Give where a tracklet's occluders are, (length, H, W) bool; None without masks."""
     if not (opened.all.root / "masks").is_dir():
         return None

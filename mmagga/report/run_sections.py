@@ -18,7 +18,8 @@ from mmagga.data.tracklets import Tracklets
 from mmagga.figures.table import Table
 from mmagga.model.head import MMA
 from mmagga.report.page import Picture, Section, table
-from mmagga.report.results import Opened, Tested
+from mmagga.report.results import Tested
+from mmagga.runs.opened import OpenedRun
 from mmagga.runs.run import Run, environment
 from mmagga.runs.status import status
 from mmagga.studies.tables import NONE, ledger_table
@@ -165,7 +166,7 @@ def measured(run: Run, config: Config, tested: Tested | None) -> Section:
 
 
 def provenance(
-    run: Run, config: Config, tracklets: Tracklets | None, opened: Opened | None
+    run: Run, config: Config, tracklets: Tracklets | None, opened: OpenedRun | None
 ) -> Section:
     """Say with what, on what and how the run was made, so that it can be made again."""
     record, now = run.last_checkpoint() or {}, environment()

@@ -8,8 +8,9 @@ from mmagga.data.tracklets import searched_tracklets
 from mmagga.figures.table import Table
 from mmagga.report.attention import sheet
 from mmagga.report.page import Number, Picture, Section, table
-from mmagga.report.results import DRAWS, Opened, Tested
+from mmagga.report.results import DRAWS, Tested, quarters, telling
 from mmagga.retrieval import PROTOCOLS, by_bins, camera_pairs, cmc_bands, quantile_edges
+from mmagga.runs.opened import OpenedRun
 from mmagga.studies.tables import NONE
 
 _BINS = (0, 0.02, 0.1, 0.25, 1)
@@ -54,9 +55,9 @@ def curve(tested: Tested) -> Section:
     return Section(title, pictures=(Picture.of(figure, f"{title}: {ends}", caption),))
 
 
-def rank_lists(opened: Opened) -> Section:
+def rank_lists(opened: OpenedRun) -> Section:
     """Show what four queries find, chosen by rule, and how the queries fare in numbers."""
-    chosen, queries = opened.quarters(), opened.queries.set_index("query")
+    chosen, queries = quarters(opened), opened.queries.set_index("query")
     lists = {query: opened.ranked(query) for query in chosen}
     precisions = queries["average_precision"]
     notes = {query: f"{name}, AP {precisions[query]:.2f}" for query, name in chosen.items()}
@@ -73,14 +74,14 @@ def rank_lists(opened: Opened) -> Section:
         f"{notes[query]}, {ranked['match'].sum()} of the first {len(ranked)} right"
         for query, ranked in lists.items()
     )
-    quarters = zip(_QUARTERS, precisions.quantile([0, 0.25, 0.5, 0.75, 1]), strict=True)
-    words = ", ".join(f"{name} {100 * value:.1f}" for name, value in quarters)
+    fifths = zip(_QUARTERS, precisions.quantile([0, 0.25, 0.5, 0.75, 1]), strict=True)
+    words = ", ".join(f"{name} {100 * value:.1f}" for name, value in fifths)
     text = f"Average precision of the queries, in percent: {words}."
     picture = Picture.of(figure, alt, caption)
     return Section("Rank lists", text, pictures=(picture,), tables=(_chosen(opened, chosen),))
 
 
-def _chosen(opened: Opened, chosen: dict[int, str]) -> Table:
+def _chosen(opened: OpenedRun, chosen: dict[int, str]) -> Table:
     """List the chosen queries with all that is known of them."""
     rows = []
     for line in opened.queries.set_index("query").loc[list(chosen)].itertuples():
@@ -102,7 +103,7 @@ def _chosen(opened: Opened, chosen: dict[int, str]) -> Table:
     return table(pd.DataFrame(rows), "The chosen queries", note)
 
 
-def costs(opened: Opened) -> Section:
+def costs(opened: OpenedRun) -> Section:
     """Show on what the precision hangs: length, occlusion, cameras."""
     queries = opened.queries
     edges = quantile_edges(queries["length"])
@@ -145,7 +146,7 @@ def _pair(pair: pd.Series) -> str:
     return f"{pair['mAP']:.0%} (camera {pair['camid']:.0f} to {pair['gallery_camid']:.0f})"
 
 
-def attention(opened: Opened) -> Section:
+def attention(opened: OpenedRun) -> Section:
     """Show weights and contributions of three queries, chosen by rule."""
     text = (
         "Left: the weights relative to uniform ones; at temperature 1 no part of GGA weighs more "
@@ -155,7 +156,7 @@ def attention(opened: Opened) -> Section:
     )
     pictures = tuple(
         Picture.of(*sheet(opened, query, name), faint=True)
-        for query, name in opened.telling().items()
+        for query, name in telling(opened).items()
     )
     return Section("Attention", text, pictures=pictures)
 

@@ -11,7 +11,8 @@ from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
 from mmagga.report import run_sections, test_sections
 from mmagga.report.page import render
-from mmagga.report.results import Opened, Tested, logged
+from mmagga.report.results import Tested, logged, retest
+from mmagga.runs.opened import OpenedRun
 from mmagga.runs.run import Run
 from mmagga.system.files import write_text
 
@@ -63,6 +64,6 @@ def _attempt(make: Callable[[], Any], missing: list[str], what: str) -> Any:
         return None
 
 
-def _test(run: Run, config: Config, tracklets: Tracklets) -> tuple[Opened, Tested]:
-    opened = Opened.of(run, config, tracklets)
-    return opened, opened.tested()
+def _test(run: Run, config: Config, tracklets: Tracklets) -> tuple[OpenedRun, Tested]:
+    opened = OpenedRun(run, tracklets, config)
+    return opened, retest(opened)

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from mmagga.attention.maps import relative
-from mmagga.browser import gallery
 from mmagga.browser.cache import Cache
 from mmagga.browser.gallery import find
-from mmagga.browser.queries import as_test, ordered
 from mmagga.browser.state import BrowserState, Reweighting, unit
 from mmagga.browser.view import Brush, Settings, compose
 from mmagga.errors import ResourceError
 from mmagga.retrieval import Embeddings, rank_list
+from mmagga.retrieval.queries import as_test, ordered
+from mmagga.runs import opened
 
 
 def per_query(*values):
@@ -84,8 +84,8 @@ def test_find_leaves_out_the_querys_own_camera():
 
 def test_embeddings_are_kept_in_the_run_folder(run, state, monkeypatch):
     vectors = state.vectors
-    assert list((run.folder / "browser").glob(f"embeddings-{state.checkpoint}-*.npy"))
-    monkeypatch.setattr(gallery, "embed_split", None)  # calling it would fail
+    assert list((run.folder / "embeddings").glob(f"{state.checkpoint}-*.npy"))
+    monkeypatch.setattr(opened, "embed_split", None)  # calling it would fail
     torch.testing.assert_close(BrowserState(run).vectors, vectors)
 
 
@@ -97,8 +97,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_name_is_that_of_the_one_use
     newest = run.folder / "checkpoints" / "00000002.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(UserWarning, match="damaged checkpoint skipped"):
-        opened = BrowserState(run)
-    assert opened.checkpoint == before
+        again = BrowserState(run)
+    assert again.checkpoint == before
 
 
 def test_a_second_look_needs_no_network(state):

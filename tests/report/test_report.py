@@ -14,15 +14,15 @@ from pages import Page, assert_safe, coarse_pictures  # noqa: F401
 
 from mmagga import figures
 from mmagga.__main__ import main
-from mmagga.browser import gallery
 from mmagga.cli.flags import parse
 from mmagga.config import DEMO, StageConfig, config_hash
 from mmagga.data import DATASETS, load_checked
 from mmagga.data.synthetic import render
 from mmagga.report import results, test_sections, write
 from mmagga.report.page import Picture
-from mmagga.report.results import Opened, logged
-from mmagga.runs import Run
+from mmagga.report.results import logged, quarters, retest, telling
+from mmagga.runs import Run, opened
+from mmagga.runs.opened import OpenedRun
 from mmagga.runs.records import saved_steps
 from mmagga.training import train
 
@@ -106,10 +106,10 @@ def test_a_number_has_one_interval(monkeypatch):
 
 
 def test_the_result_without_the_network_is_the_same(run, config, tracklets):
-    opened = Opened.of(run, config, tracklets).tested()
+    tested = retest(OpenedRun(run, tracklets, config))
     found = logged(run)
-    assert opened.intervals() == found.intervals()
-    assert (opened.protocol, opened.gallery) == (found.protocol, found.gallery)
+    assert tested.intervals() == found.intervals()
+    assert (tested.protocol, tested.gallery) == (found.protocol, found.gallery)
 
 
 def test_what_differs_from_the_preset_is_marked(page):
@@ -135,30 +135,30 @@ def test_where_it_is_from_is_enough_to_make_it_again(page, run):
 
 
 def test_the_second_page_embeds_nothing(run, config, page, tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "embed_split", None)
+    monkeypatch.setattr(opened, "embed_split", None)
     again = Page(write(run, config, tmp_path / "report.html"))
     assert again.headings == page.headings
 
 
 def test_queries_are_chosen_by_rule(run, config, tracklets):
-    opened = Opened.of(run, config, tracklets)
-    precision = opened.scores.per_query["average_precision"]
-    by_name = {name: query for query, name in opened.quarters().items()}
+    test = OpenedRun(run, tracklets, config)
+    precision = test.scores.per_query["average_precision"]
+    by_name = {name: query for query, name in quarters(test).items()}
     assert precision[by_name["worst"]] == precision.min()
     assert precision[by_name["best"]] == precision.max()
-    telling = {rule: query for query, rules in opened.telling().items()
+    chosen = {rule: query for query, rules in telling(test).items()
                for rule in rules.split(" and ")}  # fmt: skip
-    assert set(telling) == {"worst", "median", "most occluded"}
-    hidden = opened.queries["occluded"]
-    assert hidden[telling["most occluded"]] == hidden.max()
-    assert precision[telling["worst"]] == precision.min()
+    assert set(chosen) == {"worst", "median", "most occluded"}
+    hidden = test.queries["occluded"]
+    assert hidden[chosen["most occluded"]] == hidden.max()
+    assert precision[chosen["worst"]] == precision.min()
 
 
 # --- less than a finished run on its own data ---------------------------------------------------
 
 
 def test_without_embedding_the_log_speaks(run, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(Opened, "of", None)
+    monkeypatch.setattr("mmagga.report.writing.OpenedRun", None)
     page = Page(write(run, config, tmp_path / "report.html", embed=False))
     assert "Rank lists" not in page.headings
     assert f"mAP {100 * run.load_metrics()['mAP']:.1f}" in page.text
@@ -199,11 +199,11 @@ def test_a_run_under_way_is_tested_as_it_stands(copy, config, tmp_path):
 
 
 def test_a_later_checkpoint_is_not_taken_for_the_logged_test(copy, config, tracklets):
-    copy.save_metrics(copy.load_metrics() | {"mAP": 0.001})
-    source = Opened.of(copy, config, tracklets).tested().source
+    copy.save_metrics(copy.metrics | {"mAP": 0.001})
+    source = retest(OpenedRun(copy, tracklets, config)).source
     assert "training logged another mAP, 0.1%" in source
-    copy.save_metrics(copy.load_metrics() | {"step": 1})
-    assert Opened.of(copy, config, tracklets).tested().source.endswith("tested for this page")
+    copy.save_metrics(copy.metrics | {"step": 1})
+    assert retest(OpenedRun(copy, tracklets, config)).source.endswith("tested for this page")
 
 
 def test_a_damaged_checkpoint_is_named(copy, config, tmp_path):

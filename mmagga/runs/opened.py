@@ -1,0 +1,121 @@
+"""A finished run opened on a data set: its network, embeddings, protocol and scores."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from mmagga.config import Config
+from mmagga.data.files.index import fingerprints
+from mmagga.data.tracklets import Tracklets, searched_tracklets
+from mmagga.retrieval import (
+    Embeddings,
+    Protocol,
+    Scores,
+    describe_queries,
+    evaluate,
+    rank_list,
+)
+from mmagga.retrieval.evaluation import embed_split
+from mmagga.runs.run import Run
+from mmagga.system.device import resolve_device
+from mmagga.system.files import commit
+
+
+class OpenedRun:
+    """The newest healthy checkpoint of a run on the test split of a data set.
+
+    Rows of `all` are the gallery's tracklets, then the queries', numbered as in
+    `retrieval.rank_list`. Embeddings and scores are computed when they are first asked for.
+
+    Args:
+        run: a run with at least one checkpoint.
+        tracklets: the data set, already checked.
+        config: the run's configuration by default; another data set or device may be set in it.
+
+    Raises:
+        CheckpointError: the run has no healthy checkpoint.
+    """
+
+    def __init__(self, run: Run, tracklets: Tracklets, config: Config | None = None) -> None:
+        self.run, self.tracklets = run, tracklets
+        self.config: Config = config or run.load_config()
+        self.device = resolve_device(self.config.device)
+        self.model: nn.Module
+        self.record: dict[str, Any]
+        self.model, self.record = run.load_with_record(self.device)
+        query, gallery = tracklets.split("query"), tracklets.split("gallery")
+        self.all = searched_tracklets(query, gallery, True)
+        self.first_query = len(gallery)
+        self.protocol = Protocol.for_tracklets(tracklets)
+        self.searched = len(self.all) if self.protocol.queries_in_gallery else len(gallery)
+        """Rows of `all` that are searched: the first ones."""
+
+    @property
+    def checkpoint(self) -> str:
+        """The first twelve digits of the checkpoint's SHA-256."""
+        return self.record["sha256"][:12]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the network's input."""
+        return self.config.height, self.config.width
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """(N, D) embeddings of `all`, read from the run folder where they were stored before."""
+        return stored_embeddings(
+            self.run.folder,
+            f"{self.checkpoint}-{_content(self.all)}",
+            lambda: embed_split(self.model, self.all, self.config).vectors,
+        )
+
+    @cached_property
+    def sides(self) -> tuple[Embeddings, Embeddings]:
+        """Embeddings of the queries and of the gallery."""
+        pids, camids = torch.tensor(self.all.pids), torch.tensor(self.all.camids)
+        query, gallery = slice(self.first_query, None), slice(self.first_query)
+        return tuple(Embeddings(self.vectors[s], pids[s], camids[s]) for s in (query, gallery))
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The evaluation under the data set's own protocol; NaN where no query has a match."""
+        return evaluate(*self.sides, self.protocol)
+
+    @property
+    def per_query(self) -> pd.DataFrame:
+        """`Scores.per_query`: a row for every query, without measures where it has no match."""
+        return self.scores.per_query
+
+    @cached_property
+    def queries(self) -> pd.DataFrame:
+        """`per_query` with what the data set knows of each query: its length and occlusion."""
+        return describe_queries(self.scores, self.tracklets)
+
+    def ranked(self, query: int, top: int = 10) -> pd.DataFrame:
+        """Return the first `top` rows of the rank list of a query, numbered from 0."""
+        return rank_list(*self.sides, self.protocol, query, top)
+
+
+def stored_embeddings(folder: Path, key: str, embed: Callable[[], Tensor]) -> Tensor:
+    """Return vectors (N, D) stored in a run folder under `key`, calling `embed` if there are none.
+
+    `key` must name the weights and the frames, so that neither can be mistaken for others.
+    """
+    path = folder / "embeddings" / f"{key}.npy"
+    if path.exists():
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    vectors = embed()
+    commit(path, lambda file: np.save(file, vectors.numpy()), need=vectors.nbytes)
+    return vectors
+
+
+def _content(tracklets: Tracklets) -> str:
+    """Name tracklets by who is in which split with which frames, and by the frames' bytes."""
+    found = fingerprints(tracklets)
+    return f"{found['split'][:12]}-{(found['data'] or 'unchecked')[:12]}"
