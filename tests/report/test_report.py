@@ -199,10 +199,10 @@ def test_a_run_under_way_is_tested_as_it_stands(copy, config, tmp_path):
 
 
 def test_a_later_checkpoint_is_not_taken_for_the_logged_test(copy, config, tracklets):
-    copy.save_metrics(copy.metrics | {"mAP": 0.001})
+    copy.save_metrics(copy.load_metrics() | {"mAP": 0.001})
     source = retest(OpenedRun(copy, tracklets, config)).source
     assert "training logged another mAP, 0.1%" in source
-    copy.save_metrics(copy.metrics | {"step": 1})
+    copy.save_metrics(copy.load_metrics() | {"step": 1})
     assert retest(OpenedRun(copy, tracklets, config)).source.endswith("tested for this page")
 
 
