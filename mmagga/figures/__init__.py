@@ -1,6 +1,6 @@
 """Every picture of the kit: arrays and tables in, a figure out; nothing is computed here."""
 
-from mmagga.figures.ablations import ablation_figure
+from mmagga.figures.ablations import ablation_figure, curves_figure
 from mmagga.figures.attention import attention_sheet
 from mmagga.figures.battery import forest_figure, robustness_figure
 from mmagga.figures.data import batch_sheet, dataset_figure, mask_sheet, tracklet_sheet
@@ -25,6 +25,7 @@ __all__ = [
     "camera_figure",
     "cmc_band_figure",
     "cost_figure",
+    "curves_figure",
     "dataset_figure",
     "distance_figure",
     "embedding_figure",

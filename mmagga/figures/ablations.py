@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 
 from mmagga.figures.style import BLUE, GREY, STYLE
@@ -34,4 +35,30 @@ def ablation_figure(summary: pd.DataFrame, results: pd.DataFrame, *, title: str)
         axes.set(xlabel="mAP (%)", title=title)
         names = ["mean over seeds", "its 95 % interval over persons", "one seed"]
         figure.legend([point, interval, dots], names, loc="outside lower center", ncols=3)
+    return figure
+
+
+def curves_figure(curves: pd.DataFrame, yardsticks: pd.DataFrame, *, title: str) -> Figure:
+    """Draw mAP over training steps: each seed of each row thin, the mean over seeds thick.
+
+    `curves` has the columns label, seed, step and mAP, `yardsticks` method and mAP: dashed lines.
+    """
+    labels = list(dict.fromkeys(curves["label"]))
+    with plt.rc_context(STYLE):
+        colours = seaborn.color_palette("colorblind", len(labels))
+        figure, axes = plt.subplots(figsize=(7.2, 4.2))
+        for label, colour in zip(labels, colours, strict=True):
+            runs = curves[curves["label"] == label]
+            for _, run in runs.groupby("seed"):
+                axes.plot(run["step"], 100 * run["mAP"], color=colour, lw=0.7, alpha=0.5)
+            mean = runs.groupby("step")["mAP"].mean()
+            axes.plot(mean.index, 100 * mean, color=colour, lw=2.2, label=label)
+        lowest = 100 * curves["mAP"].min()
+        for method, value in yardsticks.groupby("method")["mAP"].mean().items():
+            if 100 * value > lowest - 15:  # others would flatten the curves
+                axes.axhline(100 * value, color=GREY, ls="--", lw=1)
+                axes.annotate(method, (0, 100 * value), (4, 3), textcoords="offset points",
+                              fontsize=8, color=GREY)  # fmt: skip
+        axes.set(xlabel="training step", ylabel="mAP (%)", title=title)
+        figure.legend(loc="outside lower center", ncols=min(5, len(labels)))
     return figure

@@ -9,8 +9,16 @@ import numpy as np
 import pandas as pd
 
 from mmagga.config import config_hash
+from mmagga.data import load_checked
 from mmagga.errors import MmaggaError
-from mmagga.retrieval import PairedDifference, bootstrap, paired_difference
+from mmagga.retrieval import (
+    PairedDifference,
+    Protocol,
+    bootstrap,
+    evaluate,
+    paired_difference,
+)
+from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.studies.ablations import Cell, cost
 from mmagga.system.files import write_csv
 
@@ -83,6 +91,38 @@ def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(joined).rename_axis(columns=["label", "seed"])
 
 
+def curves(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return one row for each evaluation of each run: label, seed, split, step, mAP."""
+    rows = [
+        {"label": cell.label, "seed": cell.config.seed, "split": cell.config.split,
+         "step": epoch["step"], "mAP": epoch["metrics"]["mAP"]}
+        for cell in cells
+        for epoch in cell.run.records("epochs")
+        if "metrics" in epoch
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["label", "seed", "split", "step", "mAP"])
+
+
+def without_learning(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Score the embeddings that learn nothing on the data of the finished runs, see `yardsticks`.
+
+    One row for each split and method: mAP, its 95 % interval over persons, rank-1.
+    """
+    configs = {(c.config.root, c.config.split): c.config for c in cells if c.is_done()}
+    rows = []
+    for (_, split), config in configs.items():
+        tracklets = load_checked(config.dataset, config.root, split, progress=False)
+        size, protocol = (config.height, config.width), Protocol.for_tracklets(tracklets)
+        for method, embeddings in yardsticks(tracklets, size, packed=config.packed).items():
+            scores = evaluate(*embeddings, protocol)
+            interval = bootstrap(scores.per_query)
+            rows.append(
+                {"method": method, "split": split, "mAP": scores.mAP, "mAP_low": interval.low,
+                 "mAP_high": interval.high, "rank-1": scores.rank(1)}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
     """Compare the rows of a grid: one line a label, NaN where no run is finished.
 
@@ -140,25 +180,35 @@ def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None
 
 
 def write(folder: Path, name: str, cells: Sequence[Cell]) -> Path:
-    """Commit `results` and `precisions` as NAME.csv and NAME-queries.csv; return the first's path.
+    """Commit what finished runs found as NAME.csv, and more beside it; return the path.
 
+    NAME.csv has `results`, NAME-queries.csv `precisions`, NAME-curves.csv `curves` and
+    NAME-yardsticks.csv what embeddings that learn nothing reach on the same queries.
     Raises MmaggaError if no run is finished, and then leaves the files alone.
     """
     table = results(cells)
     if table.empty:
         raise MmaggaError(f"no run of {name} is finished: there is nothing to write")
     path = Path(folder) / f"{name}.csv"
+    write_csv(_beside(path, "queries"), precisions(cells).round(4), index=True)
+    write_csv(_beside(path, "curves"), curves(cells).round(4))
+    write_csv(_beside(path, "yardsticks"), without_learning(cells).round(4))
     write_csv(path, table.round(6))
-    write_csv(_queries_path(path), precisions(cells).round(4), index=True)
     return path
 
 
 def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read back what `write` wrote, from the path it gave."""
-    queries = pd.read_csv(_queries_path(Path(path)), header=[0, 1], index_col=[0, 1, 2])
+    """Read back `results` and `precisions` from the path that `write` returned."""
+    queries = pd.read_csv(_beside(Path(path), "queries"), header=[0, 1], index_col=[0, 1, 2])
     seeds = queries.columns.levels[1].astype(int)
     return pd.read_csv(path), queries.set_axis(queries.columns.set_levels(seeds, level=1), axis=1)
 
 
-def _queries_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-queries.csv")
+def read_more(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read back `curves` and `without_learning`."""
+    path = Path(path)
+    return pd.read_csv(_beside(path, "curves")), pd.read_csv(_beside(path, "yardsticks"))
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.stem}-{what}.csv")
