@@ -28,7 +28,7 @@ from mmagga.data.clips import epoch_batches, training_labels
 from mmagga.data.synthetic import PRESETS, render
 from mmagga.data.tracklets import make_tracklets
 from mmagga.figures.style import COLOURS, GREY, STYLE, save
-from mmagga.model import MMAGGA
+from mmagga.model import make_mmagga
 from mmagga.model.fast import for_embedding
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
 from mmagga.system.distributed import processes
@@ -88,7 +88,7 @@ def embedding_a_frame() -> Iterator[tuple[int, Callable[[], object]]]:
 
 
 def _embedding(frames: int, size: tuple[int, int]) -> Callable[[], object]:
-    model = MMAGGA(10, frames, backbone="resnet18", width=256, image_size=size)
+    model = make_mmagga(10, frames, backbone="resnet18", width=256)
     fast, clips = for_embedding(model, DEMO.hardware, CPU), torch.randn(4, frames, 3, *size)
 
     def embed() -> None:

@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from mmagga.model import MMAGGA, Baseline
+from mmagga.model import make_baseline, make_mmagga
 from mmagga.model.official import official_name
 
 PARITY = Path(__file__).parent / "parity"
@@ -81,14 +81,14 @@ def feature_maps():
 def official_mmagga():
     """The authors' MMA-GGA state dict of the pack."""
     with torch.device("meta"):
-        model = MMAGGA(IDS, FRAMES)
+        model = make_mmagga(IDS, FRAMES)
     return official_weights(model)
 
 
 def official_baseline():
     """The authors' baseline state dict of the pack."""
     with torch.device("meta"):
-        model = Baseline(IDS)
+        model = make_baseline(IDS)
     return official_weights(model)
 
 

@@ -4,17 +4,14 @@ Shape letters: B clips, T frames, H W image, C channels, h w feature map, D embe
 K identities.
 """
 
-from pathlib import Path
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmagga.model.backbone import Backbone, map_size
-from mmagga.model.head import BNNeck, Head, check_map, classifier
+from mmagga.model.backbone import Backbone
+from mmagga.model.head import BNNeck, Head, classifier
 from mmagga.model.outputs import Attention, Output
-from mmagga.model.weights import Taken, start_from
+from mmagga.model.weights import Taken
 
 
 class BaselineHead(nn.Module):
@@ -61,6 +58,7 @@ class ClipModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.start: Taken | None = None  # the weights that training starts from
 
     def forward(self, clips: Tensor) -> Output:
         """Turn ImageNet-normalised clips (B, T, 3, H, W) into an `Output`."""
@@ -81,83 +79,18 @@ class ClipModel(nn.Module):
 
 
 class MMAGGA(ClipModel):
-    """Multi-task aggregation with global-guided attention; the defaults are the paper's.
+    """Multi-task aggregation with global-guided attention: a `Backbone` below a `Head`.
 
-    Initialisation is a pure function of torch's global seed.
-
-    Args:
-        num_ids: K, training identities.
-        frames: T, frames a clip.
-        backbone, non_local: see `Backbone`.
-        weights, weights_head: what to start from, see `mmagga.model.weights.start_from`; what was
-            taken is the attribute `start`.
-        image_size: (height, width) in pixels of the clips to come, only to fail early.
-        width, granularities, pooling, mma, temperature, gem_p: see `Head`.
-
-    Raises:
-        ValueError: an unknown option, or `image_size` gives a map that cannot be cut into cells.
-        CheckpointError: `weights` cannot be had, or do not fit.
+    `mmagga.model.make_mmagga` builds both; its defaults are the paper's.
     """
 
-    def __init__(
-        self,
-        num_ids: int,
-        frames: int = 8,
-        backbone: str = "resnet50",
-        weights: str | Path | None = None,
-        *,
-        weights_head: bool = False,
-        image_size: tuple[int, int] = (256, 128),
-        width: int = 1024,
-        non_local: Literal[0, 1, "half"] = 1,
-        granularities: tuple[str, ...] = ("p1", "p2", "p3"),
-        pooling: Literal["gga", "attention", "mean"] = "gga",
-        mma: Literal["learned", "stripes"] = "learned",
-        temperature: float = 1.0,
-        gem_p: float = 3.0,
-    ) -> None:
-        trunk = Backbone(backbone, non_local)
-        head = Head(
-            trunk.channels,
-            num_ids,
-            frames,
-            width=width,
-            granularities=granularities,
-            pooling=pooling,
-            mma=mma,
-            temperature=temperature,
-            gem_p=gem_p,
-        )
-        check_map(*map_size(*image_size), head.grids)
-        super().__init__(trunk, head)
-        self.start = start_from(self, weights, weights_head)
+    head: Head
 
 
 class Baseline(ClipModel):
-    """The AGW-like baseline of the authors' code, for clips of any length.
+    """The AGW-like baseline of the authors' code: a `Backbone` below a `BaselineHead`.
 
-    Initialisation is a pure function of torch's global seed.
-
-    Args:
-        num_ids: K, training identities.
-        backbone, non_local: see `Backbone`.
-        weights, weights_head: what to start from, see `mmagga.model.weights.start_from`; what was
-            taken is the attribute `start`.
-        width: size of the embedding, which is L2-normalised.
-        dropout: probability, before the classifier.
+    It reads clips of any length. `mmagga.model.make_baseline` builds both.
     """
 
-    def __init__(
-        self,
-        num_ids: int,
-        backbone: str = "resnet50",
-        weights: str | Path | None = None,
-        *,
-        weights_head: bool = False,
-        non_local: Literal[0, 1, "half"] = 1,
-        width: int = 512,
-        dropout: float = 0.5,
-    ) -> None:
-        trunk = Backbone(backbone, non_local)
-        super().__init__(trunk, BaselineHead(trunk.channels, num_ids, width=width, dropout=dropout))
-        self.start = start_from(self, weights, weights_head)
+    head: BaselineHead

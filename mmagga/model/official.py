@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmagga.errors import CheckpointError
+from mmagga.model.build import make_baseline, make_mmagga
 from mmagga.model.networks import MMAGGA, Baseline
 from mmagga.model.weights import read_tensors
 from mmagga.system.files import commit
@@ -113,9 +114,9 @@ def official_name(name: str, model: MMAGGA | Baseline) -> str:
 def _build(state: Mapping[str, Tensor]) -> MMAGGA | Baseline:
     """Make an empty model of the kind and sizes that the authors' tensors show."""
     if {"fc_list1.0.weight", "attconv0.weight"} <= state.keys():
-        return MMAGGA(len(state["fc_list1.0.weight"]), frames=len(state["attconv0.weight"]))
+        return make_mmagga(len(state["fc_list1.0.weight"]), frames=len(state["attconv0.weight"]))
     if "classifier.1.weight" in state:
-        return Baseline(len(state["classifier.1.weight"]))
+        return make_baseline(len(state["classifier.1.weight"]))
     raise CheckpointError(
         "neither MMA-GGA (fc_list1.0.weight, attconv0.weight) nor the baseline "
         f"(classifier.1.weight) is among the names: {', '.join(sorted(state)[:8]) or 'none'} …"

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from mmagga.attention import occlusion_map, similarity_cam
-from mmagga.model import MMAGGA, Baseline
+from mmagga.model import make_baseline, make_mmagga
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    model = MMAGGA(4, frames=3, backbone="resnet18", width=16, image_size=(128, 64))
+    model = make_mmagga(4, frames=3, backbone="resnet18", width=16)
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.running_mean.normal_(std=0.1)
@@ -91,7 +91,7 @@ def test_what_cannot_be_done_is_said(model, clips, target):
     with pytest.raises(ValueError, match="gradcam, hirescam, not 'scorecam'"):
         similarity_cam(model, clips, target, "scorecam")
     with pytest.raises(ValueError, match="Baseline has no attention"):
-        occlusion_map(Baseline(4, "resnet18").eval(), clips, target)
+        occlusion_map(make_baseline(4, backbone="resnet18").eval(), clips, target)
     with pytest.raises(ValueError, match="blocks of 48 pixels every 48 do not fill"):
         occlusion_map(model, clips, target, 48)
     with pytest.raises(ValueError, match="not 'grey'"):

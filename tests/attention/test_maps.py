@@ -21,7 +21,7 @@ from mmagga.attention.maps import (
     weights,
 )
 from mmagga.attention.matrices import locality, matrix_statistics
-from mmagga.model import MMAGGA, Baseline
+from mmagga.model import make_baseline, make_mmagga
 from mmagga.model.outputs import Attention, Tokens
 
 OPTIONS = [
@@ -38,7 +38,7 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return MMAGGA(4, frames=2, backbone="resnet18", width=16, image_size=(128, 64)).eval()
+    return make_mmagga(4, frames=2, backbone="resnet18", width=16).eval()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_heatmaps_of_both_kinds(model, clips):
 
 def test_what_cannot_be_looked_at_is_said(model, clips):
     with pytest.raises(ValueError, match="Baseline has no attention"):
-        heatmaps(Baseline(4, "resnet18").eval(), clips)
+        heatmaps(make_baseline(4, backbone="resnet18").eval(), clips)
     with pytest.raises(ValueError, match="give `gallery`"):
         heatmaps(model, clips, "contribution")
     with pytest.raises(ValueError, match="not 'rollout'"):
@@ -273,7 +273,7 @@ def test_the_bounds_are_reached(temperature):
 def test_matrix_statistics_at_the_start_and_of_stripes():
     torch.manual_seed(0)
     head = random_head(0)
-    fresh = MMAGGA(4, frames=2, backbone="resnet18", width=16, image_size=(128, 64)).head
+    fresh = make_mmagga(4, frames=2, backbone="resnet18", width=16).head
     start = {name: float(found.purity.mean()) for name, found in matrix_statistics(fresh).items()}
     # 8 bands: 4 cells of 0.25 of its own, 28 of 0.001 outside.
     assert start == pytest.approx({"p3": 1 / 1.1, "p1": 1 / 1.06, "p2": 1 / 1.028})
@@ -299,7 +299,7 @@ class _Local(torch.nn.Module):
 
 
 def test_locality_of_a_backbone_that_sees_its_own_band(model, clips):
-    local = MMAGGA(4, frames=2, backbone="resnet18", width=16, image_size=(128, 64), mma="stripes")
+    local = make_mmagga(4, frames=2, backbone="resnet18", width=16, mma="stripes")
     local.backbone = _Local()
     local.head = random_head(0, frames=2, mma="stripes")
     for name, shares in locality(local.eval(), clips).items():

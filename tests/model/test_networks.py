@@ -1,13 +1,19 @@
+import dataclasses
 import inspect
 
 import parity_weights as pw
 import pytest
 import torch
 
-from mmagga.model import MMAGGA, Baseline, load_official
+from mmagga.config import Config, ModelConfig
+from mmagga.model import Head, load_official, make_baseline, make_mmagga
+from mmagga.model.build import build_model
 
 SMALL = {"backbone": "resnet18", "width": 32}
-BUILD = {"mmagga": lambda: MMAGGA(6, 2, **SMALL), "baseline": lambda: Baseline(6, **SMALL)}
+BUILD = {
+    "mmagga": lambda: make_mmagga(6, 2, **SMALL),
+    "baseline": lambda: make_baseline(6, **SMALL),
+}
 BOTH = pytest.mark.parametrize("build", BUILD.values(), ids=BUILD.keys())
 
 
@@ -33,55 +39,52 @@ def test_parity_of_the_baseline(clips8):
 
 def test_parameter_count_of_the_paper():
     with torch.device("meta"):
-        model = MMAGGA(625)
+        model = make_mmagga(625)
     ours = sum(parameter.numel() for parameter in model.parameters())
     unused = 2048 * 1000 + 1000
     assert round((ours + unused) / 1e6, 1) == 42.9
     assert sum(parameter.numel() for parameter in model.mma_parameters()) == 292
 
 
+def defaults(function):
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
 def test_defaults_are_the_papers():
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(MMAGGA).parameters.items()
-        if name != "num_ids"
-    }
-    assert defaults == {
-        "frames": 8,
-        "backbone": "resnet50",
-        "weights": None,
-        "image_size": (256, 128),
-        "width": 1024,
-        "non_local": 1,
-        "granularities": ("p1", "p2", "p3"),
-        "pooling": "gga",
-        "mma": "learned",
-        "temperature": 1.0,
-        "gem_p": 3.0,
-    }
+    paper = dataclasses.asdict(ModelConfig())
+    built = defaults(make_mmagga) | defaults(Head)
+    assert built.pop("frames") == Config().frames == 8
+    assert built.keys() == paper.keys() - {"name", "weights", "weights_head"}
+    assert built == {name: paper[name] for name in built}
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(256, 128), (128, 64)])
 def test_both_image_sizes(size):
-    output = MMAGGA(6, 2, image_size=size, **SMALL).eval()(torch.randn(1, 2, 3, *size))
+    output = make_mmagga(6, 2, **SMALL).eval()(torch.randn(1, 2, 3, *size))
     assert output.embedding.shape == (1, 128)
     assert output.attention.parts["p2"].shape == (1, 2, 8)
     assert all(value.isfinite().all() for value in output.logits)
 
 
+def built_for(height, width):
+    model = ModelConfig(backbone="resnet18", width=32)
+    return build_model(Config(model=model, frames=2, height=height, width=width), 6)
+
+
 def test_the_map_counts_not_the_image():
-    MMAGGA(6, 2, image_size=(120, 60), **SMALL)  # rounds up to a map of 8x4
+    built_for(120, 60)  # rounds up to a map of 8x4
 
 
 @pytest.mark.parametrize("size", [(224, 224), (384, 96)])
 def test_image_sizes_that_cannot_be_cut(size):
     with pytest.raises(ValueError, match="multiple of 128 pixels"):
-        MMAGGA(6, 2, image_size=size, **SMALL)
+        built_for(*size)
 
 
 def test_clips_are_checked():
-    model = MMAGGA(6, 2, **SMALL)
+    model = make_mmagga(6, 2, **SMALL)
     with pytest.raises(ValueError, match=r"\(B, T, 3, H, W\); got torch.float32 \(2, 3, 64, 32\)"):
         model(torch.rand(2, 3, 64, 32))
     with pytest.raises(ValueError, match="uint8"):
@@ -103,7 +106,7 @@ def test_initialisation_follows_the_seed(build):
 
 @torch.no_grad()
 def test_baseline_output():
-    model = Baseline(6, "resnet18", width=16)
+    model = make_baseline(6, backbone="resnet18", width=16)
     output = model(torch.randn(3, 5, 3, 64, 32))
     assert output.feature.shape == output.embedding.shape == (3, 16)
     torch.testing.assert_close(output.embedding.norm(dim=1), torch.ones(3))
@@ -130,7 +133,7 @@ def test_channels_last_and_bfloat16(build):
 
 
 def test_a_forward_leaves_nothing_on_the_model():
-    model = MMAGGA(6, 2, **SMALL).eval()
+    model = make_mmagga(6, 2, **SMALL).eval()
     before = {name: set(vars(module)) for name, module in model.named_modules()}
     model(torch.randn(1, 2, 3, 128, 64))
     assert before == {name: set(vars(module)) for name, module in model.named_modules()}

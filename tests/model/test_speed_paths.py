@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmagga.config import DEMO, HardwareConfig
-from mmagga.model import MMAGGA
+from mmagga.model import make_mmagga
 from mmagga.model.backbone import Backbone, NonLocal
 from mmagga.model.fast import fold_batchnorm, for_embedding, prepare
 from mmagga.system.device import autocast
@@ -41,7 +41,7 @@ def settle(model):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return settle(MMAGGA(5, 2, backbone="resnet18", width=32, image_size=(128, 64)))
+    return settle(make_mmagga(5, 2, backbone="resnet18", width=32))
 
 
 def pair():

@@ -10,12 +10,15 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from mmagga.errors import CheckpointError
-from mmagga.model import MMAGGA, Baseline
+from mmagga.model import make_baseline, make_mmagga
+from mmagga.model.weights import start_from
 from mmagga.system.files import sha256
 
 
-def small(weights=None, **options):
-    return MMAGGA(3, 2, "resnet18", weights, image_size=(128, 64), width=8, **options)
+def small(weights=None, weights_head=False):
+    model = make_mmagga(3, 2, backbone="resnet18", width=8)
+    model.start = start_from(model, weights, weights_head)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def checkpoint(model, folder):
 
 def test_a_run_gives_its_trunk_to_another_network(tmp_path):
     torch.manual_seed(1)
-    folder = checkpoint(Baseline(5, "resnet18"), tmp_path / "run")
+    folder = checkpoint(make_baseline(5, backbone="resnet18"), tmp_path / "run")
     model = small(folder)
     assert all(name.startswith("backbone.") for name in model.start.taken)
     assert any(".non_local" in name for name in model.start.taken)
@@ -78,7 +81,7 @@ def test_a_run_gives_its_trunk_to_another_network(tmp_path):
 
 def test_a_run_gives_its_head_but_not_its_classifiers(tmp_path):
     torch.manual_seed(1)
-    other = MMAGGA(9, 2, "resnet18", image_size=(128, 64), width=8)
+    other = make_mmagga(9, 2, backbone="resnet18", width=8)
     folder = checkpoint(other, tmp_path / "run")
     model = small(folder / "checkpoints" / "00000004.pt", weights_head=True)
     theirs, ours = other.state_dict(), model.state_dict()
@@ -91,7 +94,7 @@ def test_a_run_gives_its_head_but_not_its_classifiers(tmp_path):
 def test_weights_of_another_resnet_are_refused(plain, tmp_path):
     torch.save(plain, tmp_path / "r18.pth")
     with pytest.raises(CheckpointError, match=r"not those of a resnet50: \d+ of its tensors"):
-        Baseline(3, "resnet50", tmp_path / "r18.pth")
+        start_from(make_baseline(3, backbone="resnet50"), tmp_path / "r18.pth")
 
 
 @pytest.mark.parametrize(

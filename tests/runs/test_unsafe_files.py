@@ -18,7 +18,7 @@ import torch
 import mmagga
 from mmagga.__main__ import main
 from mmagga.errors import CheckpointError
-from mmagga.model import Baseline, load_official
+from mmagga.model import load_official, make_baseline
 from mmagga.model.weights import start_from
 from mmagga.runs import checkpoint
 
@@ -106,7 +106,7 @@ def test_a_hostile_file_is_refused_and_nothing_runs(tmp_path, capsys, payload, f
     for use in (
         lambda: load_official(path),
         lambda: checkpoint.load_latest(folder),
-        lambda: start_from(Baseline(2, "resnet18"), path),
+        lambda: start_from(make_baseline(2, backbone="resnet18"), path),
     ):
         with pytest.raises(CheckpointError):
             use()

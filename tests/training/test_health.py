@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmagga.model import MMAGGA, Baseline
+from mmagga.model import make_baseline, make_mmagga
 from mmagga.runs.health import describe_health, warning
 from mmagga.training.health import dead_units, effective_rank, health
 
@@ -11,7 +11,7 @@ from mmagga.training.health import dead_units, effective_rank, health
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return MMAGGA(3, 2, "resnet18", image_size=(128, 64), width=16, non_local=0)
+    return make_mmagga(3, 2, backbone="resnet18", width=16, non_local=0)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_units_that_have_not_fired_for_long_are_read_from_the_running_variance(m
 
 def test_the_baseline_has_one_branch_and_no_guide(clips):
     torch.manual_seed(0)
-    model = Baseline(3, "resnet18", width=8, non_local=0)
+    model = make_baseline(3, backbone="resnet18", width=8, non_local=0)
     found = health(model, clips)
     assert found["dead"] == {"embedding": 0}
     assert found["guide"] == {}

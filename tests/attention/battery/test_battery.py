@@ -10,7 +10,7 @@ from mmagga.attention.battery.perturbation import Aim, deletion, erasure
 from mmagga.attention.battery.run import battery
 from mmagga.attention.battery.verdict import CLAIMS, judge, verdicts
 from mmagga.errors import DataError
-from mmagga.model import MMAGGA
+from mmagga.model import make_mmagga
 from mmagga.report.battery import write
 
 QUICK = {"occluders": ("grey",), "curves": ("grey",), "draws": 500, "parts": ("swaps", "curves")}
@@ -68,9 +68,7 @@ def test_an_untrained_network_is_not_supported(people):
     networks = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        networks.append(
-            MMAGGA(2, 4, "resnet18", width=16, image_size=(128, 64), non_local=0).eval()
-        )
+        networks.append(make_mmagga(2, 4, backbone="resnet18", width=16, non_local=0).eval())
     some = people.subset(people.pids <= 10)
     chosen = QUICK | {"occluders": ("object",), "parts": ("swaps",)}
     found = battery(*networks, some, CONFIG, **chosen)
