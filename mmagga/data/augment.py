@@ -50,7 +50,8 @@ def draw(
     erase[g.random(n) >= config.erase] = 0
     repeat = frames if config.per_clip else 1
     move = (np.repeat(values, repeat, axis=0) for values in (flip, top, left, erase))
-    return Draws(*move, np.repeat(_tones(config.tone, clips, seed, epoch, step), frames, axis=0))
+    tone = np.repeat(_tones(config.tone, clips, seed, epoch, step), frames, axis=0)
+    return Draws(*move, tone=tone)
 
 
 def _tones(spread: float, clips: int, seed: int, epoch: int, step: int) -> np.ndarray:

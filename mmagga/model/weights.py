@@ -69,7 +69,7 @@ def start_from(model: nn.Module, weights: str | Path | None, head: bool = False)
     """
     if weights is None:
         return None
-    name = model.backbone.name
+    name = str(model.backbone.name)
     tensors, source = read_weights(weights, name)
     own = model.state_dict()
     wanted = {k for k in own if k.startswith("backbone.") or (head and not k.startswith(_OWN))}
