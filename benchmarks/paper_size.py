@@ -48,7 +48,8 @@ def main(
         pack(tracklets, packed, (256, 128))
     base = replace(
         PAPER, dataset="synthetic", root=root, packed=packed, device=device, workers=workers,
-        hardware=HardwareConfig("bf16" if device == "cuda" else "float32"), eval_every=6, eval_batch=64, checkpoint_every=1e9,
+        hardware=HardwareConfig("bf16" if device == "cuda" else "float32"), eval_every=6,
+        eval_batch=64, checkpoint_every=1e9,
         model=replace(PAPER.model, weights=None),
     )  # fmt: skip
     if tiny:

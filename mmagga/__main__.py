@@ -93,16 +93,21 @@ def evaluate(
     """
     from mmagga.data import load_checked
     from mmagga.retrieval.evaluation import score
+    from mmagga.runs.health import warning
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
     from mmagga.system.files import write_csv
+    from mmagga.training.health import dead_units
 
     config = _config(run, dataset, root, device)
     out = out or _in_folder(run, "queries-partial" if partial else "queries", config, ".csv")
     tracklets = load_checked(config.dataset, config.root, config.split)
-    scores = score(Run(run).load_model(resolve_device(device), partial), tracklets, config)
+    model = Run(run).load_model(resolve_device(device), partial)
+    scores = score(model, tracklets, config)
     write_csv(out, scores.per_query)
     print(f"{scores}\none row a query: {out}")
+    if said := warning(dead_units(model)):
+        print(said)
 
 
 def ledger(

@@ -3,7 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from mmagga.config import DEMO, PAPER, Config, config_hash, from_dict, preset, to_dict
+from mmagga.config import (
+    DEMO,
+    PAPER,
+    Config,
+    config_hash,
+    from_dict,
+    preset,
+    to_dict,
+    warmup_factor,
+)
 from mmagga.errors import SettingError
 
 
@@ -64,3 +73,8 @@ def test_a_new_option_renames_no_run(monkeypatch):
     assert config_hash(DEMO) == before
     with_more["later"] = 2
     assert config_hash(DEMO) != before
+
+
+def test_the_warm_up_rises_linearly_and_is_off_by_default():
+    assert [warmup_factor(4, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert warmup_factor(PAPER.warmup, 0) == 1

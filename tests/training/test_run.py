@@ -25,6 +25,7 @@ from mmagga.data.synthetic import render
 from mmagga.errors import CheckpointError, MmaggaError, NumericError, ResourceError, Stopped
 from mmagga.model.head import MMA
 from mmagga.runs import Run, list_runs
+from mmagga.runs.status import status
 from mmagga.training import loop, train, train_step
 from mmagga.training.replay import replay
 
@@ -110,6 +111,21 @@ def test_dropout_differs_from_step_to_step(config, tmp_path, monkeypatch):
     one = dataclasses.replace(config, stages=config.stages[:1], eval_every=0)
     train(one, tmp_path / "run", bar=False)
     assert len({tuple(mask.tolist()) for mask in kept}) == len(kept) == 4
+
+
+def test_every_stage_warms_up(config, tmp_path):
+    stages = (StageConfig(1, 1e-3, "all_but_mma"), StageConfig(1, 2e-2, "mma"))
+    warm = dataclasses.replace(config, stages=stages, warmup=4, eval_every=0)
+    steps = train(warm, tmp_path / "run", bar=False).read("steps")
+    assert steps["lr"].tolist() == pytest.approx([2.5e-4, 5e-4, 5e-3, 1e-2])
+
+
+def test_the_log_holds_the_health_of_every_epoch(finished):
+    for epoch in finished.records("epochs"):
+        assert epoch["health"]["dead"].keys() == {"global", "p3", "p1", "p2"}
+        assert epoch["health"]["guide"].keys() == {"p3", "p1", "p2"}
+        assert epoch["health"]["trunk"] > 0
+    assert "dead units: global" in status(finished)
 
 
 def test_stages_change_what_they_say(config, tmp_path):
