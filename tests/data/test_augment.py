@@ -118,7 +118,8 @@ def test_erased_boxes_lie_inside_and_reach_every_edge():
 
 def test_crop_brings_in_a_black_border():
     clips = torch.full((1, 1, 3, *SIZE), 255, dtype=torch.uint8)
-    draws = Draws(np.array([False]), np.array([0]), np.array([0]), np.zeros((1, 4), int))
+    still = np.tile(np.float32((1, 0)), (1, 3, 1))
+    draws = Draws(np.array([False]), np.array([0]), np.array([0]), np.zeros((1, 4), int), still)
     out = apply(clips, draws, pad=4)[0, 0]
     black = normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).squeeze()
     assert torch.equal(out[:, 0, 0], black)
