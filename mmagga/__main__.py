@@ -91,23 +91,28 @@ def evaluate(
         device: cpu, cuda or auto.
         partial: Load what fits of a checkpoint of another network, and warn how much that is.
     """
-    from mmagga.data import load_checked
     from mmagga.retrieval.evaluation import score
     from mmagga.runs.health import warning
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
+    from mmagga.system.distributed import from_first, processes
     from mmagga.system.files import write_csv
     from mmagga.training.health import dead_units
 
     config = _config(run, dataset, root, device)
-    out = out or _in_folder(run, "queries-partial" if partial else "queries", config, ".csv")
-    tracklets = load_checked(config.dataset, config.root, config.split)
-    model = Run(run).load_model(resolve_device(device), partial)
-    scores = score(model, tracklets, config)
-    write_csv(out, scores.per_query)
-    print(f"{scores}\none row a query: {out}")
-    if said := warning(dead_units(model)):
-        print(said)
+    stem = "queries-partial" if partial else "queries"
+    out = _writable(out or _in_folder(run, stem, config, ".csv"))
+    with processes() as here:
+        model = Run(run).load_model(resolve_device(device), partial)
+        tracklets = _load(config) if here.first else None
+        from_first(None)  # the others come when the index of the frames is there
+        scores = score(model, tracklets or _load(config), config)
+    if here.first:
+        print(scores)
+        if said := warning(dead_units(model)):
+            print(said)
+        write_csv(out, scores.per_query)
+        print(f"one row a query: {out}")
 
 
 def ledger(
@@ -129,20 +134,20 @@ def ledger(
         out: CSV file to write; by default in the run folder.
         device: cpu, cuda or auto.
     """
-    from mmagga.data import load_checked
     from mmagga.runs.run import Run
     from mmagga.studies.ledger import ledger, show, with_its_run
     from mmagga.system.device import resolve_device
     from mmagga.system.files import write_csv
 
     config = _config(run, dataset, root, device)
-    tracklets = load_checked(config.dataset, config.root, config.split)
+    out = _writable(out or _in_folder(run, "ledger", config, ".csv"))
+    tracklets = _load(config)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
     if config.dataset == Run(run).load_config().dataset:
         table = with_its_run(table, Run(run))
-    out = out or _in_folder(run, "ledger", config, ".csv")
+    print(show(table))
     write_csv(out, table)
-    print(f"{show(table)}\nwhat each changes, and who uses it: {out}")
+    print(f"what each changes, and who uses it: {out}")
 
 
 def attention(
@@ -168,7 +173,6 @@ def attention(
     """
     from mmagga.attention.battery.run import battery
     from mmagga.attention.battery.verdict import verdicts
-    from mmagga.data import load_checked
     from mmagga.model.build import untrained_like
     from mmagga.report.battery import write
     from mmagga.runs.run import Run
@@ -177,10 +181,11 @@ def attention(
     config = _config(run, dataset, root, device)
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
-    model = Run(run).load_model(resolve_device(device))
-    tracklets = load_checked(config.dataset, config.root, config.split)
-    found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
     out = out or _in_folder(run, "attention", config)
+    _writable(out / "battery.csv")
+    model = Run(run).load_model(resolve_device(device))
+    tracklets = _load(config)
+    found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
     for path in write(found, out, f"{run.name} on {config.dataset}"):
         print(path)
     print(verdicts(found.table).to_string(index=False))
@@ -211,7 +216,7 @@ def report(
     from mmagga.runs.run import Run
 
     config = _config(run, dataset, root, device)
-    out = out or _in_folder(run, "report", config, ".html")
+    out = _writable(out or _in_folder(run, "report", config, ".html"))
     print(write(Run(run), config, out, embed=embed))
 
 
@@ -387,6 +392,7 @@ def data_pack(
     from mmagga.data import load_checked
     from mmagga.data.files.packed import pack
 
+    _writable(out)
     pack(load_checked(dataset, root), out, (height, width))
     print(f"packed: {out}, {out.stat().st_size / 1e9:.3g} GB. Use it: --packed {out}")
 
@@ -420,6 +426,9 @@ def data_crop(
 
 def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:
     """Return a run's configuration, with another data set, data folder or device."""
+    from mmagga.system.device import resolve_device
+
+    resolve_device(device)  # before any work
     from mmagga.data import find_reader
     from mmagga.runs.run import Run
 
@@ -439,6 +448,21 @@ def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
 
     other = f"-{config.dataset}" if config.dataset != Run(run).load_config().dataset else ""
     return run / f"{stem}{other}{suffix}"
+
+
+def _writable(out: Path) -> Path:
+    """Return `out`; SettingError, before any work, if it cannot be written."""
+    from mmagga.system.files import require_writable
+
+    require_writable(out)
+    return out
+
+
+def _load(config: Any) -> Any:
+    """Read the data set that `_config` chose."""
+    from mmagga.data import load_checked
+
+    return load_checked(config.dataset, config.root, config.split, compare=config.compares_frames())
 
 
 VERBS: dict[str, Callable] = {

@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mmagga.errors import SettingError
 
@@ -164,8 +165,14 @@ class Config:
     """Processes that read frames, by default one for each CPU up to 8: speed, no result."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda where there is one."""
+    compare_frames: bool = True
+    """Compare size and times of every frame with the index before starting."""
     tensorboard: bool = False
     """Also write the log for TensorBoard, into the run folder."""
+
+    def compares_frames(self) -> bool:
+        """Return whether frame files are looked at before the work; those of a pack are not."""
+        return self.compare_frames and self.packed is None
 
 
 PAPER = Config(model=ModelConfig(weights="IMAGENET1K_V1"))
@@ -277,10 +284,32 @@ def _read(kind: type, values: Any, path: str) -> Any:
         where = f" of {path}" if path else ""
         warnings.warn(f"unknown settings{where} are ignored: {', '.join(unknown)}", stacklevel=3)
     read = {name: _value(name, values[name], path) for name in known & values.keys()}
+    for name, hint in get_type_hints(kind).items():
+        if name in read and not _is_a(read[name], hint):
+            where = f"{path}.{name}" if path else name
+            raise SettingError(f"{where}: expected {_words(hint)}, found {values[name]!r}")
     try:
         return kind(**read)
     except TypeError as error:
         raise SettingError(f"{path or 'the configuration'}: {error}") from None
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Return whether a value has the type of a field."""
+    origin, kinds = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in kinds
+    if origin is UnionType:
+        return any(_is_a(value, kind) for kind in kinds)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is_a(item, kinds[0]) for item in value)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    return str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
 
 
 def _value(name: str, value: Any, path: str) -> Any:
@@ -289,9 +318,10 @@ def _value(name: str, value: Any, path: str) -> Any:
     if name in _SECTIONS:
         return _read(_SECTIONS[name], value, path)
     if name == "stages":
-        return tuple(_read(StageConfig, stage, path) for stage in value)
-    if name in ("root", "packed"):
-        return None if value is None else Path(value)
+        stages = value if isinstance(value, list) else [value]
+        return tuple(_read(StageConfig, stage, path) for stage in stages)
+    if name in ("root", "packed") and isinstance(value, str):
+        return Path(value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -305,7 +335,7 @@ _SECTIONS = {
 # Fields that change speed, or where things lie, but not what is computed.
 _NOT_SCIENCE = (
     "root", "packed", "workers", "device", "eval_batch", "checkpoint_every", "keep_optimizer",
-    "hardware", "tensorboard",
+    "hardware", "tensorboard", "compare_frames",
 )  # fmt: skip
 
 

@@ -100,7 +100,9 @@ class BrowserState(OpenedRun):
 
     def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test") -> None:
         config = run.load_config()
-        tracklets = tracklets or load_checked(config.dataset, config.root, config.split)
+        tracklets = tracklets or load_checked(
+            config.dataset, config.root, config.split, compare=config.compares_frames()
+        )
         super().__init__(run, as_test(tracklets) if split == "train" else tracklets)
         require_attention(self.model)
         self.split = split

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mmagga import __version__
-from mmagga.errors import MmaggaError, ResourceError
+from mmagga.errors import MmaggaError
+from mmagga.system.shortage import shortage
 
 _ALSO = {
     "evaluate": ("test", "score", "validate"),
@@ -32,6 +33,8 @@ _ALSO = {
 
 Verbs = Mapping[str, Callable[..., None]]
 
+SHARED = ("train", "evaluate")
+"""Verbs that the processes of torchrun share out among them."""
 INTERRUPTED = 130  # as shells say it: 128 and the signal's number
 NO_READER = 141
 
@@ -54,6 +57,7 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
     name = f"mmagga {verb}".strip()
     try:
         args = words[len(verb.split()) :]
+        _refuse_copies(verb)
         code = call(verbs, verb, args) if verb else guide(verbs, words)
         sys.stdout.flush()  # now, while a reader that has gone can still be told from a fault
         return code
@@ -69,12 +73,18 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
         if error.name is None or error.name.partition(".")[0] not in _packages():
             raise
         return _fail(name, _missing(error.name), MmaggaError.code)
-    except MemoryError as error:
-        return _fail(name, f"out of memory. {error}".strip(), ResourceError.code)
-    except OSError as error:
-        if error.filename is None:
+    except (MemoryError, OSError, RuntimeError) as error:
+        if (short := shortage(error)) is not None:
+            return _fail(name, short, short.code)
+        if not isinstance(error, OSError) or error.filename is None:
             raise
         return _fail(name, f"{error.strerror}: {error.filename}", MmaggaError.code)
+
+
+def _refuse_copies(verb: str) -> None:
+    """Raise MmaggaError where torchrun starts several processes of a verb that one does."""
+    if verb and verb not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise MmaggaError(f"one process does this: python -m mmagga {verb} ..., without torchrun")
 
 
 def call(verbs: Verbs, verb: str, args: Sequence[str]) -> int:

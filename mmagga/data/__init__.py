@@ -47,12 +47,16 @@ def load_checked(
     *,
     preset: str | None = None,
     progress: bool = True,
+    compare: bool = True,
 ) -> Tracklets:
-    """Read a data set and check its frames, where that was not done before.
+    """Read a data set and check its frames, where they are new or have changed since.
+
+    With `compare=False` an index is believed, see `mmagga.data.files.index.checked`.
 
     Raises DataError for bad frames, see `mmagga.data.files.index.check`; else as `load_tracklets`.
     """
-    return checked(load_tracklets(dataset, root, split, preset=preset), progress=progress)
+    tracklets = load_tracklets(dataset, root, split, preset=preset)
+    return checked(tracklets, progress=progress, compare=compare)
 
 
 def find_reader(dataset: str) -> Callable[[Path, int], Tracklets]:

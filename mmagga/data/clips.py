@@ -4,24 +4,21 @@ Order and clip starts are functions of (seed, epoch, position), see `mmagga.rand
 of workers gives the same batches, and an epoch can be entered at any step.
 """
 
-import signal
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mmagga.config import Config
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError, ResourceError
+from mmagga.data.workers import read_in_processes
+from mmagga.errors import DataError
 from mmagga.randomness import generator
-from mmagga.system.cpus import reader_count
-from mmagga.system.interrupt import StopRequest
 
 
 class Batch(NamedTuple):
@@ -163,7 +160,10 @@ def train_loader(
     steps = steps_per_epoch(tracklets, config)
     first = start[0] * steps + start[1]
     keys = [divmod(i, steps) for i in range(first, stop_epoch * steps)]
-    return _read(_TrainingBatches(tracklets, config, share), keys, config.workers)
+    data = _TrainingBatches(tracklets, config, share)
+    clips = len(range(config.ids_per_batch * config.clips_per_id)[share])
+    size = clips * config.frames * config.height * config.width * 3
+    return read_in_processes(data, keys, config.workers, size)
 
 
 class _DenseClips(Dataset):
@@ -217,53 +217,5 @@ def dense_loader(
     depends on `batch` alone.
     """
     data = _DenseClips(tracklets, frames, size, batch, packed)
-    return _read(data, range(len(data)), workers)
-
-
-def _read(data: Dataset, keys: Sequence, workers: int | None) -> Generator[Any, None, None]:
-    """Yield data[key] for each key in order, read in `workers` processes, see `reader_count`."""
-    workers = reader_count(workers)
-    # A generator of its own keeps iteration from touching torch's global one.
-    loader = DataLoader(
-        data,
-        sampler=keys,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),
-        worker_init_fn=_leave_signals_to_the_parent,
-    )
-    batches = iter(loader)
-    try:
-        yield from batches
-    finally:
-        # Python ends its children at its own exit by SIGTERM, which these ignore, and waits.
-        if workers:
-            batches._shutdown_workers()  # type: ignore[attr-defined]
-
-
-@contextmanager
-def reading(batches: Generator[Any, None, None]) -> Iterator[None]:
-    """Turn the crash of a reading process into a ResourceError that says what to do.
-
-    torch raises it wherever the main process happens to be: hold all of the loop in it. On the way
-    out the processes that read `batches` end, also after an error.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise ResourceError(
-            f"a process that reads frames died ({str(error).splitlines()[0]}). Usually memory ran "
-            "out, or /dev/shm is too small: give it more, or set workers=0, and run the same "
-            "command again."
-        ) from error
-    finally:
-        batches.close()
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    # A Ctrl-C or a scheduler's SIGTERM reaches the whole group; the parent still needs its batch.
-    for number in StopRequest.SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    clip_bytes = frames * size[0] * size[1] * 3
+    return read_in_processes(data, range(len(data)), workers, batch * clip_bytes)

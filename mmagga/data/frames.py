@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmagga.data.files.decoding import decode
+from mmagga.data.files.index import known_hashes
 from mmagga.data.files.names import split_names, used_frames
 from mmagga.data.files.packed import HEADER_BYTES, read_header
 from mmagga.data.tracklets import Tracklets
@@ -76,10 +77,25 @@ class PackedFrames(Frames):
         missing = used[slots[used] < 0]
         if len(missing):
             raise _foreign(self.path, "other frames", f"{tracklets.names[missing[0]]}, for one")
+        known = known_hashes(tracklets)
+        if known is not None:
+            other = used[(self._hashes()[slots[used]] != known).any(axis=1)]
+            if len(other):
+                first = tracklets.names[other[0]]
+                raise _foreign(
+                    self.path, f"other pixels of {len(other):,} frames", f"those of {first}"
+                )
         return slots
 
+    def _hashes(self) -> np.ndarray:
+        """Return the hash of each file that was packed, (N, 16)."""
+        count = self.header["frames"]
+        start = self.header["data_end"]
+        return self._map()[start : start + 16 * count].reshape(count, 16)
+
     def _names(self) -> np.ndarray:
-        joined = self._map()[self.header["data_end"] :].tobytes()
+        start = self.header["data_end"] + 16 * self.header["frames"]
+        joined = self._map()[start:].tobytes()
         if hashlib.sha256(joined).hexdigest() != self.header["names_sha256"]:
             raise DataError(f"the pack {self.path} is damaged (its list of names): pack again")
         return split_names(joined)

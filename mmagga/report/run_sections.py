@@ -214,7 +214,7 @@ def _checkpoint(record: dict[str, Any]) -> str:
     if not record:
         return "none yet"
     if not record.get("healthy", True):
-        return f"step {record['step']}, DAMAGED"
+        return f"step {record['step']}, {record['why']}"
     saved = f", saved {date(record['saved'])}" if "saved" in record else ""
     return (
         f"step {record['step']}, epoch {record.get('epoch', '?')}, mmagga {record['mmagga']}, "

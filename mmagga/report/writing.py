@@ -26,8 +26,10 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     """
     own = config.dataset == run.load_config().dataset
     missing: list[str] = []
-    where = config.dataset, config.root, config.split
-    tracklets = _attempt(lambda: load_checked(*where), missing, f"the data set {config.dataset}")
+    where, compare = (config.dataset, config.root, config.split), config.compares_frames()
+    tracklets = _attempt(
+        lambda: load_checked(*where, compare=compare), missing, f"the data set {config.dataset}"
+    )
     opened, tested = None, logged(run) if own else None
     if embed and tracklets is not None:
         found = _attempt(lambda: _test(run, config, tracklets), missing, "the test")

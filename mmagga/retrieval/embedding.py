@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmagga.data.augment import normalize
-from mmagga.data.clips import dense_loader, reading
+from mmagga.data.clips import dense_loader
 from mmagga.data.tracklets import Tracklets
+from mmagga.data.workers import reading
 from mmagga.errors import DataError, NumericError, ResourceError
+from mmagga.system.interrupt import raise_if_stopped
 from mmagga.system.progress import progress as progress_bar
+from mmagga.system.shortage import out_of_memory
 
 
 class Embeddings(NamedTuple):
@@ -92,6 +95,7 @@ def embed_by_rules(
     done, limit = 0, batch
     with bar, _evaluating(model.to(device)), torch.inference_mode(), reading(loader):
         for clips, owner in loader:
+            raise_if_stopped()
             embedding, limit = _forward(model, clips, limit, device)  # (B, D)
             _check_finite(embedding, owner, tracklets)
             if not sums:
@@ -159,7 +163,9 @@ def _try_forward(model: nn.Module, clips: Tensor, device: torch.device | str) ->
     try:
         clips = clips.to(device, non_blocking=True)
         return model(normalize(clips)).embedding.float().cpu()
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
         return None
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
+from mmagga.errors import Stopped
 from mmagga.model.fast import for_embedding
 from mmagga.retrieval import Embeddings, Protocol, Scores, embed_by_rules, evaluate
 from mmagga.system.device import autocast, resolve_device
@@ -34,11 +35,18 @@ def embed_split(
     """Embed these tracklets; of several processes each does every n-th and all get the whole."""
     here = world()
     mine = np.arange(here.rank, len(tracklets), here.size)
-    vectors: Tensor | None = None
+    vectors: Tensor | Stopped | None = None
     if len(mine) or here.size == 1:
-        found = embed_here(model, tracklets.subset(mine), config, ("dense",), bar and here.first)
-        vectors = found["dense"].vectors
+        some = tracklets.subset(mine)
+        try:
+            found = embed_here(model, some, config, ("dense",), bar and here.first)
+            vectors = found["dense"].vectors
+        except Stopped as request:  # the other processes have to know
+            vectors = request
     shares = [share for share in collect(vectors) if share is not None]
+    for share in shares:
+        if isinstance(share, Stopped):
+            raise share
     whole = torch.empty(len(tracklets), shares[0].shape[1])
     for rank, share in enumerate(shares):
         whole[rank :: here.size] = share

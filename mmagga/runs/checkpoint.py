@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmagga.errors import CheckpointError, NumericError
 from mmagga.runs.records import path_of, saved_steps, verified_record
 from mmagga.system.files import commit, write_json
+from mmagga.system.shortage import first_line, shortage
 
 KEEP = 2
 _SHOWN = 5
@@ -110,9 +111,13 @@ def load_with_record(
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Load the newest checkpoint whose hash verifies, and its record; None if none was saved.
 
-    A damaged one is named in a warning and the one before it is taken. Raises CheckpointError
-    if all are damaged: a run never starts afresh by itself over a broken one. A single record
-    without its checkpoint is no damage, but a first save that was killed.
+    A damaged one is named in a warning and the one before it is taken. A single record without its
+    checkpoint is no damage, but a first save that was killed.
+
+    Raises:
+        CheckpointError: all are damaged, for a run never starts afresh by itself over a broken
+            one; or one cannot be read for another reason.
+        ResourceError: there is not enough memory, too many files are open, or the disk fails.
     """
     damaged = []
     steps = saved_steps(folder)
@@ -120,16 +125,19 @@ def load_with_record(
         path = path_of(folder, step)
         try:
             record = verified_record(path)
-            state = torch.load(path, map_location=device, weights_only=True)
-        except torch.OutOfMemoryError:
-            raise
         except FileNotFoundError as error:
             lost = Path(error.filename).name
             damaged.append(f"{path} ({lost} is missing: the save was cut short, or it was lost)")
             continue
-        except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+        except ValueError as error:
             damaged.append(f"{path} ({error})")
             continue
+        except OSError as error:
+            raise shortage(error) or CheckpointError(
+                f"{error.filename} cannot be read ({error.strerror}): that is no damage; make it "
+                "readable and run the same command again"
+            ) from error
+        state = _load(path, record, device)
         if damaged:
             warnings.warn(f"damaged checkpoint skipped: {'; '.join(damaged)}", stacklevel=3)
         return state, record
@@ -137,10 +145,22 @@ def load_with_record(
         warnings.warn(f"the first save was cut short: {damaged[0]}", stacklevel=3)
     elif damaged:
         raise CheckpointError(
-            f"no readable checkpoint: {'; '.join(damaged)}. Restore one, or delete the run folder "
-            "to start afresh."
+            f"no readable checkpoint: {'; '.join(damaged)}. Restore one from a copy, or delete the "
+            "run folder to start afresh."
         )
     return None
+
+
+def _load(path: Path, record: dict[str, Any], device: str | torch.device) -> dict[str, Any]:
+    """Load a file whose hash is right: what fails now is not the file."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, MemoryError, RuntimeError, UnpicklingError) as error:
+        raise shortage(error) or CheckpointError(
+            f"{path} is what was saved, for its hash is right, but torch {torch.__version__} "
+            f"cannot load it onto {device} ({first_line(error)}). It was written with "
+            f"torch {record.get('torch', '?')}"
+        ) from error
 
 
 # --- into a network -----------------------------------------------------------------------------

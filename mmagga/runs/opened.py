@@ -1,5 +1,6 @@
 """A finished run opened on a data set: its network, embeddings, protocol and scores."""
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from mmagga.config import Config
 from mmagga.data.files.index import fingerprints
 from mmagga.data.tracklets import Tracklets, searched_tracklets
+from mmagga.errors import ResourceError
 from mmagga.retrieval import (
     Embeddings,
     Protocol,
@@ -111,7 +113,10 @@ def stored_embeddings(folder: Path, key: str, embed: Callable[[], Tensor]) -> Te
     if path.exists():
         return torch.from_numpy(np.load(path, allow_pickle=False))
     vectors = embed()
-    commit(path, lambda file: np.save(file, vectors.numpy()), need=vectors.nbytes)
+    try:
+        commit(path, lambda file: np.save(file, vectors.numpy()), need=vectors.nbytes)
+    except (OSError, ResourceError) as error:
+        warnings.warn(f"embeddings are not stored, and computed again: {error}", stacklevel=2)
     return vectors
 
 

@@ -11,14 +11,20 @@ from mmagga.system.files import sha256
 def latest_record(folder: Path) -> dict[str, Any] | None:
     """Return the newest checkpoint's record, whether it is "healthy", and when it was "saved".
 
-    "saved" is in seconds since 1970. A damaged one has its "step" only.
+    "saved" is in seconds since 1970. One that is not healthy has its "step" and the reason "why".
     """
     for step in saved_steps(folder)[:1]:
         path = path_of(folder, step)
         try:
-            return verified_record(path) | {"healthy": True, "saved": path.stat().st_mtime}
-        except (OSError, ValueError):
-            return {"step": step, "healthy": False}
+            good = {"step": step, "healthy": True, "saved": path.stat().st_mtime}
+            return verified_record(path) | good
+        except FileNotFoundError as error:
+            why = f"DAMAGED ({Path(error.filename).name} is missing)"
+        except ValueError as error:
+            why = f"DAMAGED ({error})"
+        except OSError as error:
+            why = f"it cannot be read now ({error.strerror})"
+        return {"step": step, "healthy": False, "why": why}
     return None
 
 
@@ -38,7 +44,7 @@ def verified_record(path: Path) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     try:
         record = json.loads(beside.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"its record {beside.name} is damaged: {error}") from None
     if not isinstance(record, dict) or record.get("sha256") != sha256(path):
         raise ValueError("its bytes are not those that its record was made for")

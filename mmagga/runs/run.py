@@ -9,6 +9,7 @@ matrices.jsonl     MMA, at the end of each stage     checkpoints/       see `mma
 
 import json
 import platform
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from mmagga import __version__
 from mmagga.config import Config, config_hash, from_dict, science, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
 from mmagga.runs.records import latest_record, saved_steps
-from mmagga.system.files import append_line, write_csv, write_json, write_text
+from mmagga.system.files import append_line, sync, write_csv, write_json, write_text
 
 if TYPE_CHECKING:  # imported where they are used: `status` needs neither torch nor pandas
     import pandas as pd
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # imported where they are used: `status` needs neither torch 
     from mmagga.model.networks import ClipModel
 
 RUNS = Path("runs")
+LOGS = ("steps", "epochs", "matrices", "timing")
+"""The logs, each NAME.jsonl: one line a record, each with its \"step\"."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +43,35 @@ class Run:
         """Name a run by what it computes: the same configuration, the same folder."""
         return cls(Path(runs) / f"{config.dataset}-{config.model.name}-{config_hash(config)}")
 
-    def open(self, config: Config) -> None:
-        """Make the folder, or check that it belongs to `config`; CheckpointError if it does not."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def require(self, config: Config) -> None:
+        """Raise CheckpointError if the folder holds a run of another configuration."""
         path = self.folder / "config.json"
         if path.exists() and config_hash(self.load_config()) != config_hash(config):
             raise CheckpointError(
                 f"{self.folder} holds another run: {_difference(self.load_config(), config)}. "
                 "Choose another folder, or the configuration it was made with."
             )
-        write_json(path, to_dict(config))
+
+    def open(self, config: Config) -> None:
+        """Make the folder and write the configuration, where `require` has nothing against it."""
+        self.require(config)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "config.json", to_dict(config))
         write_json(self.folder / "environment.json", environment())
 
     def load_config(self) -> Config:
         """Read config.json; MmaggaError if the folder holds no run."""
         path = self.folder / "config.json"
         try:
-            return from_dict(json.loads(path.read_text()))
+            return from_dict(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise MmaggaError(
                 f"{self.folder} is no run folder: {path.name} is missing. "
                 "`python -m mmagga status` lists the runs there are."
             ) from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(
-                f"{path} cannot be used ({error!r}): damaged, or of another version of the kit"
+                f"{path} cannot be used ({error}): damaged, or of another version of the kit"
             ) from None
 
     # --- the log --------------------------------------------------------------------------------
@@ -79,18 +86,35 @@ class Run:
 
         return pd.DataFrame(self.records(name))
 
-    def tail(self, count: int) -> list[dict[str, float]]:
-        """Give what the last `count` steps logged, without where they stand."""
-        lines, where = self.records("steps"), ("step", "epoch", "stage")
-        last = lines[max(0, len(lines) - count) :]
-        return [{k: v for k, v in line.items() if k not in where} for line in last]
+    def tail(self, start: int, stop: int) -> list[dict[str, float]]:
+        """Return what the steps after `start` up to `stop` logged, without where they stand."""
+        where = ("step", "epoch", "stage")
+        lines = [line for line in self.records("steps") if start < line["step"] <= stop]
+        return [{k: v for k, v in line.items() if k not in where} for line in lines]
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`: it is about to be computed again."""
-        for name in ("steps", "epochs", "matrices", "timing"):
-            kept = [line for line in self.records(name) if line["step"] <= step]
+    def rewind(self, step: int, redo: bool = False) -> None:
+        """Drop what was logged after `step`: it is about to be computed again.
+
+        With `redo` the record of an epoch that ended at `step` is dropped as well. Warns of steps
+        that the checkpoint of `step` has and the log has not.
+        """
+        for name in LOGS:
+            last = step - 1 if redo and name == "epochs" else step
+            kept = [line for line in self.records(name) if line["step"] <= last]
             text = "".join(json.dumps(line) + "\n" for line in kept)
             write_text(self.folder / f"{name}.jsonl", text)
+            if name == "steps" and (lost := set(range(1, step + 1)) - {k["step"] for k in kept}):
+                warnings.warn(
+                    f"{self.folder}/steps.jsonl lacks {len(lost)} of the {step} steps of the "
+                    f"checkpoint, the first is {min(lost)}: the log was cut short or restored from "
+                    "elsewhere. Weights and results are not concerned, curves and means are",
+                    stacklevel=2,
+                )
+
+    def sync_logs(self) -> None:
+        """Flush the logs to the disk, so that they survive whatever a checkpoint survives."""
+        for name in LOGS:
+            sync(self.folder / f"{name}.jsonl")
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of `name`.jsonl; a torn last line is left out."""
@@ -108,13 +132,24 @@ class Run:
 
     def load_metrics(self) -> dict[str, Any]:
         """Read the last evaluation; empty if there was none."""
-        path = self.folder / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        kinds = {"step": int, "epoch": int, "mAP": float, "rank-1": float}
+        return _read_small(self.folder / "metrics.json", kinds)
+
+    def scored_step(self) -> int:
+        """Return the step that was evaluated last; 0 if none was, or its record is damaged."""
+        try:
+            return self.load_metrics().get("step", 0)
+        except CheckpointError:
+            return 0
 
     def load_failure(self) -> dict[str, Any]:
         """Read which batch made the run stop; empty if none did."""
-        path = self.folder / "failure.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        kinds = {"step": int, "error": str, "clips": list}
+        return _read_small(self.folder / "failure.json", kinds)
+
+    def load_environment(self) -> dict[str, Any]:
+        """Read with which versions and device the run was made; empty if that is not known."""
+        return _read_small(self.folder / "environment.json", {})
 
     def save_queries(self, per_query: "pd.DataFrame") -> None:
         """Write one row a query of the last evaluation: queries.csv."""
@@ -203,12 +238,32 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _read_small(path: Path, kinds: dict[str, type]) -> dict[str, Any]:
+    """Read a file of named values, {} if there is none; values named in `kinds` are of these."""
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("not a list of named values")
+        for name, kind in kinds.items():
+            kind = (int, float) if kind is float else kind
+            if name in values and not isinstance(values[name], kind):
+                raise ValueError(f"{name} is {values[name]!r}")
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}): restore it from a copy, or delete it; checkpoints and "
+            "logs of the run do not depend on it"
+        ) from None
+    return values
+
+
 def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-        if isinstance(record, dict):
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
             return record
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise CheckpointError(f"{where}: damaged, not the JSON that was logged. Restore or delete it")
 

@@ -53,13 +53,15 @@ def overview(runs: Path) -> str:
             lines.append(f"{run.folder}  {state}; {reached(run.load_metrics())}")
         except MmaggaError as error:
             lines.append(f"{run.folder}  {error}")
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+            lines.append(f"{run.folder}  its logs cannot be understood ({error!r})")
     return "\n".join(lines) or f"no runs in {runs}"
 
 
 def reached(metrics: dict) -> str:
     """Put the last evaluation into words."""
-    if not metrics:
-        return "not evaluated yet"
+    if not {"mAP", "rank-1", "epoch"} <= metrics.keys():
+        return "not scored" if metrics else "not evaluated yet"
     return f"mAP {metrics['mAP']:.1%}  rank-1 {metrics['rank-1']:.1%}  (epoch {metrics['epoch']})"
 
 
@@ -72,7 +74,8 @@ def _state(run: Run, config: Config, steps: list[dict[str, Any]]) -> str:
     step = steps[-1]["step"]
     if run.load_failure().get("step", -1) >= step:
         return f"failed: {run.load_failure()['error']}"
-    if _total_steps(config, run.records("epochs")) == step == run.saved_step():
+    total = _total_steps(config, run.records("epochs"))
+    if total == step == run.saved_step() == run.scored_step():
         return "finished"
     return f"stopped at step {step}; the same command goes on from its last checkpoint"
 
@@ -95,7 +98,7 @@ def _checkpoint(record: dict[str, Any]) -> str:
     if not record:
         return "none yet"
     if not record["healthy"]:
-        return f"step {record['step']}, DAMAGED: the one before it is used"
+        return f"step {record['step']}, {record['why']}"
     age = max(0.0, time.time() - record["saved"])  # the clock may have been set back
     return f"step {record['step']}, {_duration(age)} old, healthy"
 

@@ -49,12 +49,15 @@ class Cell:
         return 0 if epochs.empty else int(epochs["epoch"].max())
 
     def is_done(self) -> bool:
-        """Return whether the last epoch was evaluated."""
-        return self.run.load_metrics().get("epoch") == total_epochs(self.config)
+        """Return whether the last epoch was evaluated, at the step that is saved."""
+        metrics = self.run.load_metrics()
+        last = metrics.get("epoch") == total_epochs(self.config)
+        return last and self.run.saved_step() == metrics.get("step")
 
     def state(self) -> str:
         """Return "done", "to go on" or "to do"."""
-        return "done" if self.is_done() else "to go on" if self.run.folder.exists() else "to do"
+        begun = (self.run.folder / "config.json").exists()
+        return "done" if self.is_done() else "to go on" if begun else "to do"
 
     @property
     def queries(self) -> Path:
@@ -184,9 +187,13 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
     Raises MmaggaError if this is not what the run found itself: then the data are not the run's.
     """
     config, metrics = cell.config, cell.run.load_metrics()
-    tracklets = load_checked(config.dataset, config.root, config.split, progress=bar)
-    if cell.run.saved_step() < metrics["step"]:  # killed between log and checkpoint
-        train(config, cell.run.folder, tracklets=tracklets, bar=bar)
+    tracklets = load_checked(
+        config.dataset,
+        config.root,
+        config.split,
+        progress=bar,
+        compare=config.compares_frames(),
+    )
     scores = score(cell.run.load_model(), tracklets, config, bar)
     if scores.queries != metrics["queries"] or abs(scores.mAP - metrics["mAP"]) >= SAME:
         raise MmaggaError(

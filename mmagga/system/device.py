@@ -7,20 +7,34 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from mmagga.config import HardwareConfig
-from mmagga.errors import MmaggaError
+from mmagga.errors import SettingError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn "auto" into cuda where there is one; MmaggaError for a device that is not there."""
+    """Turn "auto" into cuda where there is one.
+
+    Raises:
+        SettingError: there is no such device here; the message names those there are.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    found = devices()
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise MmaggaError(f"no device is called {name!r}: use cpu, cuda or auto") from None
-    if device.type == "cuda" and (device.index or 0) >= (found := torch.cuda.device_count()):
-        raise MmaggaError(f"there is no {name} here, torch finds {found} GPUs: use cpu or auto")
+        device = torch.device("meta")  # never among those found
+    numbered = f"{device.type}:{device.index or 0}"
+    if numbered not in found and (device.type not in found or device.index is not None):
+        raise SettingError(f"there is no device {name!r} here: use {', '.join(found)} or auto")
     return device
+
+
+def devices() -> list[str]:
+    """List the devices that torch finds here: cpu, cuda:0, …, xpu:0, …, mps."""
+    found = ["cpu"]
+    for kind in ("cuda", "xpu"):
+        found += [f"{kind}:{i}" for i in range(getattr(torch, kind).device_count())]
+    return found + (["mps"] if torch.backends.mps.is_available() else [])
 
 
 def precision(hardware: HardwareConfig, device: torch.device) -> str:

@@ -8,17 +8,26 @@ import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
+import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mmagga.errors import ResourceError
+from mmagga.errors import ResourceError, SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
+"""What CIFS, sshfs, VirtualBox's shared folders and others answer to fsync on a folder."""
+_TEMPORARY = re.compile(r"\.tmp-([A-Za-z0-9.]+-\d+-[0-9a-f]{8}|\d+)$")
+"""The names that `temporary_name` makes, and those of older versions."""
+_warned = False
 
 
 def commit(
@@ -28,10 +37,10 @@ def commit(
 
     `need` is the room to ask for, in bytes, before the first one is written. Missing folders are
     made. Raises ResourceError when the disk is full; then, as after any other error, the old file
-    is untouched and the temporary one gone. Only a kill leaves `NAME.tmp-PID` behind: see `sweep`.
+    is untouched and the temporary one gone. Only a kill leaves it behind: see `sweep`.
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if need is not None and shutil.disk_usage(path.parent).free < need:
@@ -46,6 +55,50 @@ def commit(
         raise ResourceError(_explain(path, temporary, need)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(folder: str | Path) -> str | None:
+    """Return why `folder` cannot be made or written into; None if it can. Changes nothing."""
+    folder = Path(folder).absolute()
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} is read-only"
+    return None
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise SettingError if a file `path` cannot be written, ResourceError if its disk is full.
+
+    For results that take long to compute: call it before the work.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise SettingError(f"the result cannot be written: {path} is a folder; name a file in it")
+    reason = unwritable(path.parent)
+    if reason is None and path.parent.exists():
+        probe = temporary_name(path)
+        try:
+            probe.write_bytes(bytes(4096))
+        except OSError as error:
+            if error.errno in _FULL:
+                raise ResourceError(_explain(path, probe, None)) from error
+            reason = str(error.strerror)
+        finally:
+            probe.unlink(missing_ok=True)
+    if reason is not None:
+        raise SettingError(f"{path} cannot be written ({reason}): name another place")
+
+
+def temporary_name(path: str | Path) -> Path:
+    """Return a name beside `path` that no other process, on this host or another, will choose."""
+    path = Path(path)
+    host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())[:32] or "host"
+    return path.with_name(f"{path.name}.tmp-{host}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -86,6 +139,13 @@ def append_line(path: str | Path, text: str) -> None:
         raise ResourceError(_explain(Path(path), Path(path), None)) from error
 
 
+def sync(path: str | Path) -> None:
+    """Flush a file that was written by others, such as `append_line`, to the disk."""
+    if Path(path).exists():
+        with open(path, "rb+") as file:
+            _fsync(file.fileno(), path)
+
+
 def sha256(path: str | Path) -> str:
     """Return the hex digest of a file's content."""
     with open(path, "rb") as file:
@@ -94,8 +154,9 @@ def sha256(path: str | Path) -> str:
 
 def sweep(folder: str | Path) -> None:
     """Delete what killed commits left in `folder`; only while no other process writes there."""
-    for left_over in Path(folder).glob("*.tmp-[0-9]*"):
-        left_over.unlink(missing_ok=True)
+    for left_over in Path(folder).glob("*.tmp-*"):
+        if _TEMPORARY.search(left_over.name):
+            left_over.unlink(missing_ok=True)
 
 
 def _write_through(file: BinaryIO, write: Callable[[BinaryIO], object]) -> None:
@@ -108,17 +169,37 @@ def _write_through(file: BinaryIO, write: Callable[[BinaryIO], object]) -> None:
         file.flush()
         raise
     file.flush()
-    os.fsync(file.fileno())
+    _fsync(file.fileno(), file.name)
 
 
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder, and needs no fsync for a rename
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written into and not listed
+        return
+    try:
+        _fsync(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def _fsync(descriptor: int, path: str | Path) -> None:
+    """Flush to the disk; where the file system has no such thing, warn once and go on."""
+    global _warned
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+        if not _warned:
+            _warned = True
+            warnings.warn(
+                f"the file system of {path} refuses fsync ({error.strerror}): files are written "
+                "whole, but after a power cut the last ones may be missing",
+                stacklevel=4,
+            )
 
 
 def _explain(path: Path, temporary: Path, need: int | None) -> str:

@@ -5,11 +5,14 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from mmagga.errors import Stopped
+
 
 class StopRequest:
     """While entered, the first SIGINT or SIGTERM only sets `requested`; a second acts at once."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    _entered: "StopRequest | None" = None
 
     def __init__(self) -> None:
         self.requested = False
@@ -19,6 +22,7 @@ class StopRequest:
         # Python delivers signals to the main thread only; elsewhere there is nothing to catch.
         if threading.current_thread() is threading.main_thread():
             self._before = {s: signal.signal(s, self._on_signal) for s in self.SIGNALS}
+            StopRequest._entered = self
         return self
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -34,3 +38,13 @@ class StopRequest:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+        StopRequest._entered = None
+
+
+def raise_if_stopped() -> None:
+    """Raise Stopped if the `StopRequest` that is entered, if any, has been signalled.
+
+    Work that changes nothing on disk, such as an evaluation, calls it between batches.
+    """
+    if StopRequest._entered is not None and StopRequest._entered.requested:
+        raise Stopped("stopped on request")

@@ -7,6 +7,7 @@ last checkpoint to the same bytes as one that was not.
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from mmagga.config import (
 )
 from mmagga.data import find_reader, load_checked
 from mmagga.data.augment import Draws, apply, draw
-from mmagga.data.clips import Batch, reading, steps_per_epoch, train_loader, training_labels
-from mmagga.data.files.index import fingerprints
+from mmagga.data.clips import Batch, steps_per_epoch, train_loader, training_labels
+from mmagga.data.files.index import checked, fingerprints
 from mmagga.data.tracklets import Tracklets
+from mmagga.data.workers import reading
 from mmagga.errors import CheckpointError, DataError, NumericError, ResourceError, Stopped
 from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
 from mmagga.model.build import from_scratch
@@ -48,6 +50,7 @@ from mmagga.system.distributed import (
     synchronise_batchnorm,
 )
 from mmagga.system.interrupt import StopRequest
+from mmagga.system.shortage import out_of_memory, shortage
 from mmagga.training.health import health
 from mmagga.training.recorder import Recorder
 from mmagga.training.state import TrainState, initial_state, make_optimizer
@@ -148,29 +151,50 @@ def train(
     if tracklets is None:
         find_reader(config.dataset)
     device = resolve_device(config.device)
-    with (
-        processes() as here,
-        RunLock(run.folder, steal) if here.first else nullcontext(),
-        settings(config.hardware, device),
-    ):
-        recorder = Recorder(run, config, here, bar, watch)
-        _train(run, config, tracklets, here, device, recorder)
+    try:
+        _open_and_train(run, config, tracklets, device, bar, watch, steal)
+    except (OSError, RuntimeError, MemoryError) as error:
+        if (short := shortage(error)) is None:
+            raise
+        raise short from error
     return run
+
+
+def _open_and_train(
+    run: Run,
+    config: Config,
+    tracklets: Tracklets | None,
+    device: torch.device,
+    bar: bool,
+    watch: Callable[[Run], object] | None,
+    steal: bool,
+) -> None:
+    with processes() as here, settings(config.hardware, device):
+        # Nothing is written into the folder before it is known that the run can be carried on.
+        if here.first:
+            run.require(config)
+            if run.folder.exists():
+                with RunLock(run.folder, steal):
+                    pass
+            if tracklets is None:
+                tracklets = _load(config, bar)
+            else:
+                tracklets = checked(tracklets, progress=bar, compare=config.compares_frames())
+        from_first(None)  # the others come when the index of the frames is there
+        tracklets = tracklets or _load(config, False)
+        recorder = Recorder(run, config, here, bar, watch)
+        with RunLock(run.folder, steal) if here.first else nullcontext():
+            _train(run, config, tracklets, here, device, recorder)
 
 
 def _train(
     run: Run,
     config: Config,
-    tracklets: Tracklets | None,
+    tracklets: Tracklets,
     here: World,
     device: torch.device,
     recorder: Recorder,
 ) -> None:
-    if here.first:
-        run.open(config)
-        tracklets = tracklets or _load(config, recorder.bar)
-    from_first(None)  # the others come when the folder and the index of the frames are there
-    tracklets = tracklets or _load(config, False)
     people = tracklets.split("train")
     _, num_ids = training_labels(people)
     steps, rates, end = (
@@ -180,13 +204,25 @@ def _train(
     )
     facts = {"num_ids": num_ids, "processes": here.size, "config": science(config)}
     facts |= fingerprints(tracklets)
+    share = here.share(config.ids_per_batch * config.clips_per_id)
     state = resume(run, config, facts, steps, device, here)
     if recorder.bar and state.model.start:
         print(state.model.start)
-    share = here.share(config.ids_per_batch * config.clips_per_id)
+    redo = from_first(here.first and _unrecorded(run, config, state.step, steps))
+    if state.step == end * steps and not redo:
+        return
+    if here.first:
+        run.open(config)
+        run.rewind(state.step, redo)
     start = divmod(state.step, steps)
     batches = train_loader(people, config, start=start, stop_epoch=end, share=share)
-    with recorder.begin(state.step, steps, tracklets), StopRequest() as stop, reading(batches):
+    with (
+        recorder.begin(state.step, steps, tracklets, redo),
+        StopRequest() as stop,
+        reading(batches),
+    ):
+        if redo:
+            _record_epoch(recorder, state, people, tracklets, steps, share)
         for batch in batches:
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
@@ -201,7 +237,9 @@ def _train(
             except NumericError as error:
                 recorder.failure(state.step, batch, people, error)
                 raise
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
                 raise ResourceError(_too_large(clips, state.step)) from None
             recorder.step(state.step, batch.epoch, {"lr": rate} | log)
 
@@ -209,26 +247,33 @@ def _train(
             end_of_stage = end_of_epoch and within + 1 == config.stages[stage].epochs
             if end_of_stage:
                 recorder.matrices(state.model)
+            due = end_of_epoch and _due(config, batch.epoch + 1)
+            stopping = any_of(stop.requested)
+            # First the weights, then what speaks of them: see `_unrecorded`.
+            if end_of_stage or due or stopping or recorder.overdue:
+                recorder.save(state, facts)
+            if stopping and (due or state.step < end * steps):
+                raise _stopped(state, end * steps)
             if end_of_epoch:
-                with autocast(config.hardware, device):
-                    measured = health(state.model, clips)
+                measured = _health(state, clips, config)
                 scores = _scores(state, config, tracklets, batch.epoch + 1, recorder.bar)
                 recorder.epoch(scores, measured)
-            stopping = any_of(stop.requested)
-            if end_of_stage or stopping or recorder.overdue:
-                recorder.save(state, facts)
-            if stopping and state.step < end * steps:
-                raise Stopped(f"stopped at step {state.step} of {end * steps}; run again to go on")
 
 
 def _load(config: Config, bar: bool) -> Tracklets:
-    return load_checked(config.dataset, config.root, config.split, progress=bar)
+    return load_checked(
+        config.dataset,
+        config.root,
+        config.split,
+        progress=bar,
+        compare=config.compares_frames(),
+    )
 
 
 def resume(
     run: Run, config: Config, facts: dict[str, Any], steps: int, device: torch.device, here: World
 ) -> TrainState:
-    """Give the state of the newest checkpoint, or the initial one, and rewind the log to it."""
+    """Return the state of the newest checkpoint, or the initial one; writes nothing."""
     saved = run.load_state(device)
     start = config if saved is None else from_scratch(config)
     state = initial_state(start, facts["num_ids"], device)
@@ -239,7 +284,7 @@ def resume(
         if lacking:
             raise CheckpointError(
                 f"the checkpoint of {run.folder} lacks {', '.join(lacking)}: an older version "
-                "wrote it. It can be evaluated, not trained on: take another folder, or delete it"
+                "wrote it. It can be evaluated, not trained on: take another folder"
             )
         for name, what in (("num_ids", "identities"), ("data", "frames"), ("split", "split")):
             if saved[name] != facts[name]:
@@ -256,8 +301,6 @@ def resume(
         stage, _ = stage_of(config, (saved["step"] - 1) // steps)
         state.optimizer = make_optimizer(state.model, config.stages[stage], config)
         state.load_state_dict(saved)
-    if here.first:
-        run.rewind(state.step)
     prepare(state.model, config.hardware)
     if config.hardware.sync_batchnorm:
         synchronise_batchnorm(state.model)
@@ -282,15 +325,66 @@ def augmented(
 def _scores(
     state: TrainState, config: Config, tracklets: Tracklets, epoch: int, bar: bool
 ) -> Scores | None:
-    """Evaluate where it is due."""
-    last = epoch == total_epochs(config)
-    if not last and not (config.eval_every and epoch % config.eval_every == 0):
+    """Evaluate after `epoch` where it is due; Stopped if a signal comes meanwhile."""
+    if not _due(config, epoch):
         return None
     share_statistics(state.model)
-    scores = score(state.model, tracklets, config, bar)
+    try:
+        scores = score(state.model, tracklets, config, bar)
+    except Stopped:
+        raise _stopped(state) from None
     if not scores.valid_queries:
         raise DataError(f"{tracklets.dataset} in {tracklets.root} cannot test a training: {scores}")
     return scores
+
+
+def _record_epoch(
+    recorder: Recorder,
+    state: TrainState,
+    people: Tracklets,
+    tracklets: Tracklets,
+    steps: int,
+    share: slice,
+) -> None:
+    """Write the record of the epoch that `state` ends, as if there had been no interruption."""
+    config, epoch = recorder.config, state.step // steps
+    device = next(state.model.parameters()).device
+    last = train_loader(
+        people, replace(config, workers=0), start=(epoch - 1, steps - 1), stop_epoch=epoch,
+        share=share,
+    )  # fmt: skip
+    measured = _health(state, augmented(next(last), config, device, share), config)
+    recorder.epoch(_scores(state, config, tracklets, epoch, recorder.bar), measured)
+
+
+def _health(state: TrainState, clips: Tensor, config: Config) -> dict[str, Any]:
+    """Measure the network on an epoch's last clips, with draws that do not depend on the past."""
+    seed_torch(config.seed, "health", state.step)
+    with autocast(config.hardware, clips.device):
+        return health(state.model, clips)
+
+
+def _due(config: Config, epoch: int) -> bool:
+    """Return whether `epoch`, counted from 1, ends with an evaluation."""
+    last = epoch == total_epochs(config)
+    return last or bool(config.eval_every and epoch % config.eval_every == 0)
+
+
+def _stopped(state: TrainState, total: int | None = None) -> Stopped:
+    what = f" of {total}" if total else ", before its evaluation was done"
+    return Stopped(f"stopped at step {state.step}{what}; run again to go on")
+
+
+def _unrecorded(run: Run, config: Config, step: int, steps: int) -> bool:
+    """Return whether the checkpoint of `step` ends an epoch that has no record or no score.
+
+    The checkpoint is committed first, so a kill may come between the two.
+    """
+    if step == 0 or step % steps:
+        return False
+    epochs = run.read("epochs")
+    recorded = not epochs.empty and bool((epochs["step"] == step).any())
+    return not recorded or (_due(config, step // steps) and run.scored_step() != step)
 
 
 def _too_large(clips: Tensor, step: int) -> str:

@@ -45,16 +45,24 @@ class Recorder:
         self.bar = bar and here.first
         self.watch = watch
         self.warned = False
+        if config.tensorboard and here.first:
+            _summary_writer()  # before anything is written
 
     @contextmanager
-    def begin(self, step: int, steps: int, tracklets: Tracklets) -> Iterator[None]:
-        """Say what is about to happen, and show it while it does."""
+    def begin(
+        self, step: int, steps: int, tracklets: Tracklets, redo: bool = False
+    ) -> Iterator[None]:
+        """Print what is about to happen, and show it while it does.
+
+        With `redo` the record of the epoch that ended at `step` is still to be written.
+        """
         config = self.config
-        self.where = {"step": step}
+        self.where = self._where(step, max(step - 1, 0) // steps)
         self.steps, self.total = steps, total_epochs(config) * steps
         self.frames = config.ids_per_batch * config.clips_per_id * config.frames
         # The steps of an epoch that was under way, so that its means are over all of it.
-        self.logs = self.run.tail(step % steps) if self.here.first else []
+        within = step % steps or (steps if redo else 0)
+        self.logs = self.run.tail(step - within, step) if self.here.first else []
         self.done = self.done_in_epoch = 0
         self.begun = self.saved_at = self.epoch_at = self.watched_at = time.monotonic()
         self.board = _board(self.run, step) if config.tensorboard and self.here.first else None
@@ -71,15 +79,15 @@ class Recorder:
         """Log one step."""
         if not self.here.first:
             return
-        stage, _ = stage_of(self.config, epoch)
-        self.where = {"step": step, "epoch": epoch + 1, "stage": stage + 1}
+        self.where = self._where(step, epoch)
         self.logs.append(log)
         self.run.append("steps", self.where | log)
         self.stepped_at = time.monotonic()
         self.done += 1
         self.done_in_epoch += 1
         self.line.update(self.frames)
-        self.line.set_postfix(stage=stage + 1, epoch=epoch + 1, loss=f"{log['loss']:.2f}")
+        where = {name: self.where[name] for name in ("stage", "epoch")}
+        self.line.set_postfix(**where, loss=f"{log['loss']:.2f}")
         if self.bar and self.done == _SETTLED and step < self.total:
             rate = self.done / (self.stepped_at - self.begun)
             left = _duration((self.total - step) / rate)
@@ -93,13 +101,15 @@ class Recorder:
         """Log the epoch's speed, mean losses and health, and its evaluation if there was one."""
         if not self.here.first:
             return
-        seconds = self.stepped_at - self.epoch_at  # without the evaluation
-        speed = {"frames": self.done_in_epoch * self.frames, "seconds": round(seconds, 3)}
-        if torch.cuda.is_available():
-            speed["peak_bytes"] = torch.cuda.max_memory_allocated()
-        self.run.append("timing", self.where | speed)
+        if self.done_in_epoch:  # else another process did its steps, and stopped after them
+            seconds = self.stepped_at - self.epoch_at  # without the evaluation
+            speed = {"frames": self.done_in_epoch * self.frames, "seconds": round(seconds, 3)}
+            if torch.cuda.is_available():
+                speed["peak_bytes"] = torch.cuda.max_memory_allocated()
+            self.run.append("timing", self.where | speed)
         record: dict[str, Any] = self.where | {
-            name: float(np.mean([log[name] for log in self.logs])) for name in self.logs[0]
+            name: float(np.mean([log[name] for log in self.logs]))
+            for name in (self.logs[0] if self.logs else ())
         }
         record["health"] = health
         if self.bar and (said := warning(health["dead"])) and not self.warned:
@@ -113,6 +123,8 @@ class Recorder:
                 for name in ("mAP", "rank-1", "mINP"):
                     self.board.add_scalar(f"test/{name}", metrics[name], self.where["step"])
         self.run.append("epochs", record)
+        if scores is not None:
+            self.run.sync_logs()
         self.logs, self.done_in_epoch, self.epoch_at = [], 0, time.monotonic()
         self._look(0)
 
@@ -128,12 +140,13 @@ class Recorder:
         return time.monotonic() - self.saved_at > self.config.checkpoint_every
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Commit a checkpoint, with `facts` of what it belongs to.
+        """Commit a checkpoint, with `facts` of what it belongs to, after the log of its steps.
 
         That of a finished run holds the weights alone, and those before it are deleted, unless
         `keep_optimizer` is set.
         """
         if self.here.first:
+            self.run.sync_logs()
             slim = state.step == self.total and not self.config.keep_optimizer
             parts = state.state_dict(optimizers=not slim) | facts | self.where
             self.run.save_state(state.step, parts, keep=1 if slim else 2)
@@ -151,6 +164,10 @@ class Recorder:
         for clip, row, frames in zip(clips, rows, batch.frames.tolist()):
             clip["frames"] = [people.frames(row)[f].name for f in frames]
         self.run.save_failure({"step": step, "error": str(error), "clips": clips})
+
+    def _where(self, step: int, epoch: int) -> dict[str, int]:
+        """Number step, epoch and stage from 1, as the logs do."""
+        return {"step": step, "epoch": epoch + 1, "stage": stage_of(self.config, epoch)[0] + 1}
 
     def _look(self, after: float) -> None:
         if self.watch and time.monotonic() - self.watched_at >= after:
@@ -189,10 +206,14 @@ def _duration(seconds: float) -> str:
 
 
 def _board(run: Run, step: int) -> Any:
+    return _summary_writer()(run.folder / "tensorboard", purge_step=step)
+
+
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MmaggaError(
             "tensorboard=True, but TensorBoard is not installed: pip install 'tensorboard>=2.21'"
         ) from None
-    return SummaryWriter(run.folder / "tensorboard", purge_step=step)
+    return SummaryWriter

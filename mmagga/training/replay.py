@@ -1,6 +1,5 @@
 """Repeat the step that stopped a run: a loss or gradient that was not finite."""
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ def replay(run: Run, bar: bool = True) -> str:
     config, path = run.load_config(), run.folder / "failure.json"
     if not path.exists():
         raise MmaggaError(f"{run.folder} has no failure.json: its losses were finite so far")
-    failure = json.loads(path.read_text())
+    failure = run.load_failure()
     clips = "\n".join(
         f"  person {c['person']}, camera {c['camera']}: {', '.join(c['frames'])}"
         for c in failure["clips"]

@@ -19,6 +19,7 @@ from mmagga.config import DEMO
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS
 from mmagga.runs import Run
+from mmagga.system.shortage import shortage
 
 
 def example(verb):
@@ -131,7 +132,8 @@ def test_a_wrong_option_is_told_the_right_one(words, meant, capsys):
         (errors.ResourceError("a"), 5, "a"),
         (errors.NumericError("a"), 6, "a"),
         (errors.Stopped("a"), 75, "a"),
-        (MemoryError("1 TB"), 5, "out of memory. 1 TB"),
+        (MemoryError("1 TB"), 5, str(shortage(MemoryError("1 TB")))),
+        (OSError(5, "no answer", "/x"), 5, str(shortage(OSError(5, "no answer", "/x")))),
         (PermissionError(13, "Permission denied", "/x"), 2, "Permission denied: /x"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
@@ -212,8 +214,8 @@ def test_an_unknown_data_set_is_named_as_that(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--device cuda:99", "there is no cuda:99 here"),
-        ("--device gpu", "use cpu, cuda or auto"),
+        ("--device cuda:99", "there is no device 'cuda:99' here"),
+        ("--device gpu", "no device 'gpu' here: use cpu"),
         ("--frames 0", "frames: at least 1, not 0"),
         ("--ids-per-batch -1", "ids_per_batch: at least 1, not -1"),
         ("--stages", "stages: at least 1, not 0"),

@@ -9,8 +9,9 @@ from PIL import Image
 
 from mmagga.config import DEMO
 from mmagga.data import clips
-from mmagga.data.clips import dense_clips, dense_loader, reading, steps_per_epoch, train_loader
+from mmagga.data.clips import dense_clips, dense_loader, steps_per_epoch, train_loader
 from mmagga.data.tracklets import make_tracklets
+from mmagga.data.workers import reading
 
 SIZE = (32, 16)
 LENGTHS = (1, 3, 4, 5, 9, 8, 2, 7)

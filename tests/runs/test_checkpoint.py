@@ -1,5 +1,6 @@
 """Checkpoints under every damage: loaded the same, passed over by name, or refused."""
 
+import errno
 import json
 import os
 import random
@@ -8,13 +9,14 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
 from torch import nn
 
 from mmagga.errors import CheckpointError, NumericError, ResourceError
-from mmagga.runs import checkpoint
+from mmagga.runs import checkpoint, records
 from mmagga.runs.records import latest_record
 
 
@@ -107,7 +109,8 @@ def test_half_a_checkpoint_is_passed_over_by_name(folder, missing):
     (folder / f"00000030{missing}").unlink()
     with pytest.warns(UserWarning, match=r"00000030\.pt"):
         assert_is(checkpoint.load_latest(folder), 20)
-    assert latest_record(folder) == {"step": 30, "healthy": False}
+    why = f"DAMAGED (00000030{missing} is missing)"
+    assert latest_record(folder) == {"step": 30, "healthy": False, "why": why}
 
 
 @pytest.mark.parametrize("lost", ["*.json", "*.pt", "[!x]*0.pt"])
@@ -339,3 +342,52 @@ def test_partial_takes_what_fits_and_counts_it():
 def test_long_lists_are_cut():
     with pytest.raises(CheckpointError, match=r"12 missing: 0\.weight, .*2\.weight and 7 more$"):
         checkpoint.load_into(nn.Sequential(*[nn.Linear(1, 1)] * 6), {}, "it")
+
+
+# --- shortage is not damage -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["EMFILE", "EIO", "ENOMEM", "ESTALE"])
+@pytest.mark.parametrize("where", ["hash", "load"])
+def test_shortage_is_not_called_damage(folder, monkeypatch, code, where):
+    def fail(path, *arguments, **options):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(path))
+
+    monkeypatch.setattr(*((records, "sha256") if where == "hash" else (torch, "load")), fail)
+    with pytest.raises(ResourceError, match=os.strerror(getattr(errno, code))) as held:
+        checkpoint.load_latest(folder)
+    assert "delete" not in str(held.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_want_of_memory_is_not_called_damage(folder, monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(ResourceError, match="out of memory"):
+        checkpoint.load_latest(folder)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no kernel for this device"), UnpicklingError("x")])
+def test_whole_bytes_that_torch_cannot_load_are_not_called_damage(folder, monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=r"hash is right, but torch .* cannot") as held:
+        checkpoint.load_latest(folder)
+    assert "delete" not in str(held.value)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damage(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(records, "sha256", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\): that is"):
+        checkpoint.load_latest(folder)
+    assert latest_record(folder)["why"] == "it cannot be read now (Permission denied)"

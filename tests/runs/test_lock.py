@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
 
 from mmagga.errors import MmaggaError
+from mmagga.runs import lock
 from mmagga.runs.lock import NAME, RunLock, holder
 
 HOLD = """
@@ -127,10 +129,10 @@ def test_a_forked_child_does_not_hold_its_dead_parents_lock(tmp_path):
 
 
 def test_a_forked_child_that_unwinds_leaves_the_lock_alone(tmp_path):
-    with RunLock(tmp_path) as lock:
+    with RunLock(tmp_path) as held:
         child = os.fork()
         if child == 0:
-            lock.__exit__(None, None, None)
+            held.__exit__(None, None, None)
             os._exit(0)
         os.waitpid(child, 0)
         assert holder(tmp_path)["pid"] == os.getpid()
@@ -156,15 +158,65 @@ def test_an_error_inside_frees_the_folder(tmp_path):
     assert holder(tmp_path / "new" / "run") is None
 
 
-def test_a_record_of_another_host_needs_steal(tmp_path):
-    """After a kill on a shared disk: the system's lock may not reach from there to here."""
+def on_a_network(monkeypatch):
+    """Make the folder one that other hosts may see, where half a second tells."""
+    monkeypatch.setattr(lock, "_on_network", lambda folder: True)
+    monkeypatch.setattr(lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "WATCH", 0.5)
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_what_a_dead_container_left_is_taken_over(tmp_path, monkeypatch, network):
+    """The system granted its lock; on a network file system nobody touches the file either."""
+    if network:
+        on_a_network(monkeypatch)
+    write_record(tmp_path, host="gone")
+    started = time.monotonic()
+    with RunLock(tmp_path):
+        assert holder(tmp_path)["host"] == socket.gethostname()
+    assert (time.monotonic() - started > 0.4) == network
+
+
+def test_another_host_that_gives_signs_of_life_is_believed(tmp_path, monkeypatch):
+    """Whose lock does not reach here. `steal` does not wait for it."""
+    on_a_network(monkeypatch)
     write_record(tmp_path, host="elsewhere")
     assert holder(tmp_path)["host"] == "elsewhere"
-    with pytest.raises(MmaggaError, match=r"on elsewhere since .* --steal"), RunLock(tmp_path):
-        pass
-    assert json.loads((tmp_path / NAME).read_text())["host"] == "elsewhere"
-    with RunLock(tmp_path, steal=True):
-        assert holder(tmp_path)["host"] == socket.gethostname()
+    end = threading.Event()
+
+    def beat():
+        while not end.wait(0.1):
+            os.utime(tmp_path / NAME)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(MmaggaError, match=r"on elsewhere since .* signs of life"):
+            RunLock(tmp_path).__enter__()
+        assert json.loads((tmp_path / NAME).read_text())["host"] == "elsewhere"
+        with RunLock(tmp_path, steal=True):
+            assert holder(tmp_path)["host"] == socket.gethostname()
+    finally:
+        end.set()
+        beating.join()
+
+
+def test_a_holder_on_a_network_file_system_gives_signs_of_life(tmp_path, monkeypatch):
+    on_a_network(monkeypatch)
+    with RunLock(tmp_path):
+        assert lock._gives_signs(tmp_path / NAME)
+    assert not lock._gives_signs(tmp_path / NAME)
+
+
+@pytest.mark.parametrize(("kind", "network"), [("ext4", False), ("nfs4", True)])
+def test_the_innermost_mount_tells_a_network_file_system(tmp_path, monkeypatch, kind, network):
+    mounts = (
+        "21 1 0:1 / / rw - overlay overlay rw\n"
+        f"22 21 0:2 / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - {kind} x rw\n"
+        f"23 21 0:3 / {tmp_path}-other rw - nfs4 y rw\n"
+    )
+    monkeypatch.setattr(lock.Path, "read_text", lambda *arguments: mounts)
+    assert lock._on_network(tmp_path / "run") == network
 
 
 def test_a_recycled_pid_does_not_block(tmp_path):
@@ -178,7 +230,10 @@ def test_without_system_locks_the_record_decides(tmp_path, monkeypatch):
     no_system_locks(monkeypatch)
     with RunLock(tmp_path):
         assert holder(tmp_path)["pid"] == os.getpid()
-        with pytest.raises(MmaggaError, match="cannot be seen from here"), RunLock(tmp_path):
+        with (
+            pytest.raises(MmaggaError, match="cannot be seen"),
+            RunLock(tmp_path),
+        ):
             pass
     write_record(tmp_path, pid=dead_pid())
     assert holder(tmp_path) is None

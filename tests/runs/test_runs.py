@@ -1,6 +1,7 @@
 """A run folder read and written without training: its log, its configuration, its status."""
 
 import dataclasses
+import json
 import os
 import re
 import time
@@ -85,6 +86,7 @@ def test_two_starts_at_the_same_instant_have_different_folders_if_they_differ(mo
 
 
 @pytest.mark.parametrize("name", ["steps", "epochs", "timing", "matrices"])
+@pytest.mark.filterwarnings("ignore:.*steps.jsonl lacks")
 @pytest.mark.parametrize("torn", ['{"step": 2, "lo', "{", '{"step": 2, "loss": 1.0}', "\0\0\0"])
 def test_a_torn_last_line_is_no_line(run, name, torn):
     """Not even where it would parse: its number may have lost digits."""
@@ -92,13 +94,15 @@ def test_a_torn_last_line_is_no_line(run, name, torn):
     with (run.folder / f"{name}.jsonl").open("a") as file:
         file.write(torn)
     assert run.read(name)["step"].tolist() == [1]
-    assert run.tail(5) == ([{"loss": 1.0}] if name == "steps" else [])
+    assert run.tail(0, 5) == ([{"loss": 1.0}] if name == "steps" else [])
     run.rewind(10)
     run.append(name, {"step": 2, "loss": 0.5})
     assert run.read(name)["step"].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("damage", [b'{"step": 2, "lo', b"", b"17", b"\xff\xfe", b"\0\0"])
+@pytest.mark.parametrize(
+    "damage", [b'{"step": 2, "lo', b"", b"17", b'{"step": "2"}', b"\xff\xfe", b"\0\0"]
+)
 def test_a_damaged_line_in_the_middle_is_named(run, damage):
     lines = [b'{"step": 1}', damage, b'{"step": 3}', b""]
     (run.folder / "steps.jsonl").write_bytes(b"\n".join(lines))
@@ -139,6 +143,66 @@ def test_rewinding_forgets_what_came_later_in_every_log(run):
     assert [len(run.read(name)) for name in ("steps", "epochs", "timing", "matrices")] == [
         5, 1, 1, 0
     ]  # fmt: skip
+
+
+def test_a_hole_between_log_and_checkpoint_is_said(run):
+    """After a power cut, a log that was not flushed may be shorter than its checkpoint."""
+    log(run, 5)
+    with pytest.warns(UserWarning, match="steps.jsonl lacks 2 of the 7 steps .* the first is 6"):
+        run.rewind(7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.rewind(5)
+
+
+# --- small files ----------------------------------------------------------------------------------
+
+DAMAGE = (b"", b"{", b"[]", b"\xff\xfe\0", b'"x"', b"[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, b'{"step": "12"}'])
+@pytest.mark.parametrize("name", ["metrics", "failure", "config", "environment"])
+def test_a_damaged_small_file_is_named_and_stops_no_other_run(run, tmp_path, name, damage):
+    log(run, 5)
+    good = Run(tmp_path / "good")
+    good.open(CONFIG)
+    path = run.folder / f"{name}.json"
+    path.write_bytes(damage)
+    if name == "config" and damage.startswith(b'{"step'):  # an unknown setting, no damage
+        return
+    load = getattr(run, f"load_{name}")
+    if not (name == "environment" and damage.startswith(b'{"step')):
+        with pytest.raises(CheckpointError, match=path.name):
+            load()
+    first, second = overview(tmp_path).splitlines()
+    assert (path.name in first) == (name != "environment")
+    assert "never started" in second
+    assert run.scored_step() == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("frames", "8"),
+        ("stages", 3),
+        ("model", []),
+        ("root", 5),
+        ("seed", None),
+        ("loss", {"center": []}),
+    ],
+)
+def test_a_configuration_of_other_types_is_named(run, field, value):
+    path = run.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(CheckpointError, match=rf"config\.json cannot be used \({field}"):
+        run.load_config()
+
+
+def test_logs_of_other_forms_stop_no_other_run(run, tmp_path):
+    run.append("steps", {"step": 3})
+    run.append("epochs", {"step": 3, "epoch": 0})
+    (line,) = overview(tmp_path).splitlines()
+    assert "its logs cannot be understood" in line
 
 
 # --- weights ------------------------------------------------------------------------------------
@@ -243,7 +307,9 @@ def test_a_finished_run(run):
     log(run, 12)
     assert field(status(run), "state").startswith("stopped"), "its last checkpoint is missing"
     run.save_state(12, {"model": {}, "step": 12})
-    run.save_metrics({"mAP": 0.5, "rank-1": 0.625, "epoch": 3})
+    run.save_metrics({"step": 8, "mAP": 0.25, "rank-1": 0.5, "epoch": 2})
+    assert field(status(run), "state").startswith("stopped"), "its last evaluation is missing"
+    run.save_metrics({"step": 12, "mAP": 0.5, "rank-1": 0.625, "epoch": 3})
     text = status(run)
     assert field(text, "state") == "finished"
     assert field(text, "speed") == "64 frames/s"

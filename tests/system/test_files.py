@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmagga.errors import ResourceError
+from mmagga.errors import ResourceError, SettingError
 from mmagga.system import files
 
 
@@ -167,3 +168,61 @@ def test_json_text_and_hash(tmp_path):
         files.write_json(tmp_path / "a.json", {"mAP": float("nan")})
     files.write_text(tmp_path / "b", "abc")
     assert files.sha256(tmp_path / "b").startswith("ba7816bf8f01cfea")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_without_fsync_is_warned_of_once(tmp_path, monkeypatch, number):
+    """CIFS, sshfs and others refuse it on folders; an error of the disk is none of these."""
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(files, "_warned", False)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            files.write_text(tmp_path / "a", "x")
+        return
+    with pytest.warns(UserWarning, match=rf"{tmp_path} refuses fsync .* power cut"):
+        files.write_text(tmp_path / "a", "x")
+    files.write_text(tmp_path / "b", "y")
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_no_two_processes_choose_one_temporary_name(tmp_path, monkeypatch):
+    """Not even with the same number on two hosts, or in two containers of one name."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    monkeypatch.setattr(files.socket, "gethostname", lambda: "a/b: ü")
+    one, other = (files.temporary_name(tmp_path / "x.pt") for _ in range(2))
+    assert one != other
+    assert one.name.startswith("x.pt.tmp-ab-7-")
+    one.touch()
+    files.sweep(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_where_a_result_cannot_be_written_is_said_before(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for place, told in (
+        (tmp_path, "is a folder; name a file in it"),
+        (tmp_path / "file" / "a.csv", "file is not a folder"),
+        (tmp_path / "file" / "b" / "a.csv", "file is not a folder"),
+        (tmp_path / ("x" * 255), "File name too long"),
+    ):
+        with pytest.raises(SettingError, match=told):
+            files.require_writable(place)
+    files.require_writable(tmp_path / "new" / "a.csv")
+    files.require_writable(tmp_path / "a.csv")
+    assert names(tmp_path) == ["file"]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(SettingError, match=f"{tmp_path} is read-only"):
+        files.require_writable(tmp_path / "a.csv")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "probe").symlink_to("/dev/full")
+    monkeypatch.setattr(files, "temporary_name", lambda path: tmp_path / "probe")
+    with pytest.raises(ResourceError, match="disk or quota full"):
+        files.require_writable(tmp_path / "a.csv")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mmagga.config import DEMO, HardwareConfig
-from mmagga.errors import MmaggaError
+from mmagga.errors import MmaggaError, SettingError
 from mmagga.model.fast import prepare
-from mmagga.system.device import resolve_device
+from mmagga.system.device import devices, resolve_device
 from mmagga.training import train_step
 from mmagga.training.loop import compute_losses
 from mmagga.training.state import initial_state, make_optimizer
@@ -118,6 +118,10 @@ def test_stage_2_keeps_no_activations_of_the_frozen_network():
 
 def test_the_device_is_what_there_is():
     assert resolve_device("cpu") == CPU
+    assert devices()[0] == "cpu"
+    for absent in ("cuda:99", "cpu:3", "meta", "xpu:7", "abacus", ""):
+        with pytest.raises(SettingError, match=rf"no device '{absent}' here: use cpu.* or auto"):
+            resolve_device(absent)
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -13,6 +13,7 @@ JPEG draft mode would be faster, but gives other pixels; nothing here uses it.
 """
 
 import errno
+import hashlib
 import os
 import stat
 import time
@@ -24,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmagga.errors import DataError
+from mmagga.system.shortage import shortage
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """Told by content. Pillow's other readers stay shut: EPS, for one, starts a program."""
@@ -77,10 +79,18 @@ def read_bytes(path: str | Path) -> bytes:
         except FileNotFoundError as error:
             raise _bad(path, "missing", "does not exist") from error
         except OSError as error:
-            if error.errno != errno.EIO or wait is None:
+            error.filename = str(path)
+            if (short := shortage(error)) is None:
                 raise _bad(path, "unreadable", f"cannot be read ({error.strerror})") from error
+            if error.errno != errno.EIO or wait is None:
+                raise short from error  # the machine's fault: the frame may be whole
             time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
+
+
+def file_hash(content: bytes) -> np.ndarray:
+    """Return the (16,) uint8 BLAKE2b of a frame file's content, as the index keeps it."""
+    return np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.uint8)
 
 
 def open_image(data: bytes, name: str | Path) -> Image.Image:
@@ -94,6 +104,8 @@ def open_image(data: bytes, name: str | Path) -> Image.Image:
         raise _bad(name, "not an image", found) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _bad(name, "size", f"is too large ({error})") from error
+    except MemoryError:
+        raise
     except Exception as error:  # on damaged files Pillow's readers raise nearly anything
         raise _bad(name, "damaged", f"has a damaged header ({error})") from error
     if min(image.size) < SMALLEST or max(image.size) > LARGEST:
@@ -111,6 +123,8 @@ def to_pixels(image: Image.Image, size: tuple[int, int] | None, name: str | Path
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         image = _to_rgb(image)
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         raise _bad(name, "damaged", f"is damaged ({error})") from error
     if size is not None and image.size != size[::-1]:

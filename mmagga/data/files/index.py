@@ -1,13 +1,18 @@
 """Every frame is decoded once, before the first training step; training opens only what passed.
 
 The index is one compressed file in a cache folder, never in the data set: for each frame its name,
-bytes, hash, pixels, mode, person, camera, tracklet and number. 1.2 million frames are about 30 MB.
+bytes, times, hash, pixels, mode, person, camera, tracklet and number. 1.2 million frames are about
+45 MB.
 """
 
 import hashlib
 import os
 import re
+import tempfile
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -15,14 +20,18 @@ import numpy as np
 import pandas as pd
 
 from mmagga.data.files.names import join_names, positions, refuse_escapes, split_names, used_frames
-from mmagga.data.files.scanning import ROW, scan
+from mmagga.data.files.scanning import ROW, look_again, scan
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError
-from mmagga.system.files import commit, write_csv
+from mmagga.errors import DataError, ResourceError
+from mmagga.system.files import commit, unwritable, write_csv
 
-VERSION = 1
+VERSION = 2
 NAMED = 5
 """Bad frames that an error names; the whole list is in `bad.csv` beside the index."""
+
+
+class _OutdatedError(DataError):
+    """An index that is whole, but of other frames or of another version: `checked` makes it."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,33 @@ def cache_dir(tracklets: Tracklets) -> Path:
 
     One folder for each data set, root and list of names; subsets and splits share it.
     """
-    base = Path(os.environ.get("MMAGGA_CACHE") or Path.home() / ".cache" / "mmagga")
     root = tracklets.root.resolve()
+    key = hashlib.sha256(os.fsencode(root) + b"\0" + join_names(tracklets.names)).hexdigest()
+    name = f"{re.sub(r'[^A-Za-z0-9._-]', '_', tracklets.dataset)}-{key[:12]}"
+    base = _cache_base(name)
     if base.resolve().is_relative_to(root):
         raise DataError(f"the cache {base} is inside the data set {root}: set MMAGGA_CACHE")
-    key = hashlib.sha256(os.fsencode(root) + b"\0" + join_names(tracklets.names)).hexdigest()
-    return base / f"{re.sub(r'[^A-Za-z0-9._-]', '_', tracklets.dataset)}-{key[:12]}"
+    return base / name
+
+
+def _cache_base(name: str) -> Path:
+    """Return where caches lie: a folder of temporary files if the usual place cannot be used."""
+    try:
+        named = os.environ.get("MMAGGA_CACHE")
+        usual = Path(named).expanduser() if named else Path.home() / ".cache" / "mmagga"
+        reason = unwritable(usual / name)
+        if reason is None or (usual / name / "index.npz").exists():
+            return usual
+    except (OSError, RuntimeError) as error:  # no home folder
+        reason = str(error)
+    user = getattr(os, "getuid", lambda: "user")()
+    temporary = Path(tempfile.gettempdir()) / f"mmagga-cache-{user}"
+    warnings.warn(
+        f"the cache folder cannot be used ({reason}): {temporary} is used, which may be emptied at "
+        "any time. Set MMAGGA_CACHE to a folder that can be written into",
+        stacklevel=3,
+    )
+    return temporary
 
 
 def check(
@@ -110,14 +140,76 @@ def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
     return _restrict(tracklets, used, rows["kind"], folder / "bad.csv")[0]
 
 
-def checked(tracklets: Tracklets, *, progress: bool = True) -> Tracklets:
-    """Give what the index names; where there is none yet, check every frame first.
+def checked(tracklets: Tracklets, *, progress: bool = True, compare: bool = True) -> Tracklets:
+    """Return what the index names, after a look at what is new or has changed since.
+
+    Where there is no index of these frames yet, every frame is decoded. Else size and times of
+    every frame are compared with the index. Those that differ are hashed, and decoded if their
+    bytes are others: these are named in a warning and in `notes`, and the index has the new ones
+    from then on. `compare=False` believes the index.
 
     Raises DataError, see `check`, if a frame is bad.
     """
-    if not (cache_dir(tracklets) / "index.npz").exists():
+    folder = cache_dir(tracklets)
+    path, used = folder / "index.npz", used_frames(tracklets)
+    names, note = tracklets.names[used], ""
+    try:
+        if not path.exists():
+            raise _OutdatedError
+        at, (known, rows) = _locate(names, path)
+    except _OutdatedError:
         check(tracklets, progress=progress)
-    return load_index(tracklets)
+        at, (known, rows) = _locate(names, path)
+    else:
+        if compare:
+            fresh, note = _refresh(tracklets, names, rows[at], folder, progress)
+            if fresh is not None:
+                rows[at] = fresh
+                _store(path, known, rows)
+    kept, _ = _restrict(tracklets, used, rows["kind"][at], folder / "bad.csv")
+    if kept.names is not tracklets.names:  # whose index is another: see `cache_dir`
+        left = kept.names[used_frames(kept)]
+        found = rows[at][pd.Index(names).get_indexer(pd.Index(left))]
+        _store(cache_dir(kept) / "index.npz", left, found)
+    return replace(kept, notes=(*kept.notes, note)) if note else kept
+
+
+def _refresh(
+    tracklets: Tracklets, names: np.ndarray, rows: np.ndarray, folder: Path, progress: bool
+) -> tuple[np.ndarray | None, str]:
+    """Look again at frames whose size or times differ: all records, if any is new, and a note."""
+    differ = np.flatnonzero(look_again(tracklets.root, names, rows))
+    if not len(differ):
+        return None, ""
+    scanned = partial(scan, tracklets.root, workers=None, progress=progress)
+    fresh = scanned(names[differ], decode=False)
+    good = (fresh["kind"] == b"") & (rows["kind"][differ] == b"")
+    same = good & (fresh["hash"] == rows["hash"][differ]).all(axis=1)
+    other = differ[~same]
+    rows = rows.copy()
+    for column in ("bytes", "mtime", "ctime"):
+        rows[column][differ] = fresh[column]
+    before = rows[other]
+    if len(other):
+        looked = scanned(names[other], decode=True)
+        for column in ("bytes", "mtime", "ctime", "hash", "width", "height", "mode", "kind"):
+            rows[column][other] = looked[column]
+    spoilt = other[(rows["kind"][other] != b"") & (before["kind"] == b"")]
+    if len(spoilt):
+        bad, listing = _bad_table(names[spoilt], rows["kind"][spoilt]), folder / "bad.csv"
+        _write_list(listing, bad)
+        raise DataError(_complaint(bad, len(names), tracklets, listing))
+    changed = other[(rows["hash"][other] != before["hash"]).any(axis=1)]
+    if not len(changed):
+        return rows, ""
+    first = ", ".join(names[changed[:NAMED]])
+    note = (
+        f"{len(changed):,} of {len(names):,} frames of {tracklets.dataset} in {tracklets.root} "
+        f"have changed since they were checked: {first}{', …' if len(changed) > NAMED else ''}. "
+        "They were checked again; results from before are of other frames"
+    )
+    warnings.warn(note, stacklevel=4)
+    return rows, note
 
 
 def verify(
@@ -155,12 +247,17 @@ def fingerprints(tracklets: Tracklets) -> dict[str, str | None]:
     columns = ["split", "pid", "camid", "first", "length"]
     split.update(tracklets.table[columns].to_csv(index=False).encode())
     split.update(join_names(tracklets.names[used]))
-    path = cache_dir(tracklets) / "index.npz"
-    data = None
-    if path.exists():
-        hashes = _rows_of(tracklets.names[used], path)["hash"]
-        data = hashlib.blake2b(hashes.tobytes(), digest_size=12).hexdigest()
+    hashes = known_hashes(tracklets)
+    data = None if hashes is None else hashlib.blake2b(hashes.tobytes(), digest_size=12).hexdigest()
     return {"data": data, "split": split.hexdigest()}
+
+
+def known_hashes(tracklets: Tracklets) -> np.ndarray | None:
+    """Return the (n, 16) hashes of the frames used, sorted as in `names`; None without an index."""
+    path = cache_dir(tracklets) / "index.npz"
+    if not path.exists():
+        return None
+    return _rows_of(tracklets.names[used_frames(tracklets)], path)["hash"]
 
 
 def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +270,7 @@ def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # on damaged files zipfile, zlib and NumPy raise nearly anything
         raise DataError(f"the index {path} is damaged ({error}): check the data again") from error
     if version != VERSION or rows.dtype != ROW or len(names) != len(rows):
-        raise DataError(f"the index {path} is of another version: check the data again")
+        raise _OutdatedError(f"the index {path} is of another version: check the data again")
     refuse_escapes(names)
     return names, rows
 
@@ -198,17 +295,25 @@ def quality(tracklets: Tracklets, folder: Path | None = None) -> pd.DataFrame:
 
 
 def _rows_of(names: np.ndarray, path: Path) -> np.ndarray:
+    at, (_, rows) = _locate(names, path)
+    return rows[at]
+
+
+def _locate(
+    names: np.ndarray, path: Path
+) -> tuple[slice | np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Return where `names` are in an index, and what is in it, see `read_index`."""
     known, rows = read_index(path)
     if np.array_equal(names, known):  # the usual case, and seconds faster
-        return rows
+        return slice(None), (known, rows)
     at = pd.Index(known).get_indexer(pd.Index(names))
     if (at < 0).any():
         missing = names[at < 0]
-        raise DataError(
+        raise _OutdatedError(
             f"the index {path} does not know {len(missing):,} of {len(names):,} frames, the first "
             f"is {missing[0]}: check the data again"
         )
-    return rows[at]
+    return at, (known, rows)
 
 
 def _restrict(
@@ -232,6 +337,12 @@ def _restrict(
         names=tracklets.names[number[good]],
         notes=(*tracklets.notes, note),
     ), dropped
+
+
+def _store(path: Path, names: np.ndarray, rows: np.ndarray) -> None:
+    """Write an index; a cache that may only be read stays as it is, and is looked at again."""
+    with suppress(OSError, ResourceError):
+        commit(path, lambda file: _save(file, names, rows))
 
 
 def _save(file: BinaryIO, names: np.ndarray, rows: np.ndarray) -> None:

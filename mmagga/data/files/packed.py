@@ -1,6 +1,7 @@
 """A pack: all frames of a data set in one file, for disks that are slow with a million small ones.
 
-    header (4096 bytes of JSON, padded) | N frames of height x width x 3 bytes | their names
+    header (4096 bytes of JSON, padded) | N frames of height x width x 3 bytes |
+    N hashes of the files they were made of, 16 bytes each | their names
 
 It holds the pixels at one size (MARS at 256×128: 117 GB, at 128×64: 29 GB), is memory-mapped and
 needs no decoding; `benchmarks/loader.py` has the numbers.
@@ -11,7 +12,9 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mmagga.data.files.decoding import decode
+import numpy as np
+
+from mmagga.data.files.decoding import decode, file_hash, read_bytes
 from mmagga.data.files.names import join_names, used_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
@@ -27,7 +30,8 @@ def pack(tracklets: Tracklets, path: Path, size: tuple[int, int], *, progress: b
 
     Splits and subsets can all be read from the pack of the whole. Memory does not grow with the
     data. Raises DataError for a bad frame and ResourceError when the disk is full; then there is
-    no pack, or still the old one. Pixels that change under the same names go unnoticed: pack again.
+    no pack, or still the old one. A pack is compared with the index when it is opened: frames that
+    have other bytes under the same names since are refused.
     """
     if Path(path).resolve().is_relative_to(tracklets.root.resolve()):
         raise DataError(f"{path} is inside the data set, which is never written to: pack elsewhere")
@@ -36,11 +40,16 @@ def pack(tracklets: Tracklets, path: Path, size: tuple[int, int], *, progress: b
 
     def write(file: BinaryIO) -> None:
         file.write(bytes(HEADER_BYTES))
+        hashes = np.zeros((len(names), 16), np.uint8)
         with progress_bar(enabled=progress, total=len(names), unit="frame", desc="pack") as bar:
-            for name in names:
-                file.write(decode(tracklets.root / name, size).tobytes())
+            for i, name in enumerate(names):
+                path = tracklets.root / name
+                content = read_bytes(path)
+                hashes[i] = file_hash(content)
+                file.write(decode(content, size, name=str(path)).tobytes())
                 bar.update()
         joined = join_names(names)
+        file.write(hashes.tobytes())
         file.write(joined)
         header = {
             "format": FORMAT,

@@ -35,6 +35,7 @@ from mmagga.data.synthetic.tables import RENDERER, Tables, Written, spec_values
 from mmagga.errors import DataError, ResourceError
 from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress as progress_bar
+from mmagga.system.spawn import without_main
 
 _SMALL = 400
 """Frames below which starting worker processes takes longer than rendering."""
@@ -194,11 +195,13 @@ def _film_all(
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            yield from pool.map(work, plans, chunksize=4)
+            with without_main():
+                written = pool.map(work, plans, chunksize=4)
+            yield from written
     except BrokenProcessPool as error:
         raise ResourceError(
-            "A rendering process died: out of memory, or a script called render() outside "
-            "`if __name__ == '__main__':`. With workers=1 everything stays in one process."
+            "A rendering process died, most likely for want of memory. With workers=1 everything "
+            "stays in one process."
         ) from error
 
 
