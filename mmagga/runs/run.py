@@ -245,8 +245,8 @@ def _read_small(path: Path, kinds: dict[str, type]) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("not a list of named values")
         for name, kind in kinds.items():
-            kind = (int, float) if kind is float else kind
-            if name in values and not isinstance(values[name], kind):
+            allowed = (int, float) if kind is float else (kind,)
+            if name in values and not isinstance(values[name], allowed):
                 raise ValueError(f"{name} is {values[name]!r}")
     except FileNotFoundError:
         return {}
