@@ -13,6 +13,7 @@ and data stay in `--work`, so that a second call goes on. Steps that no time is 
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,6 +28,10 @@ import pandas as pd
 import tyro
 
 PYTHON = sys.executable
+TUNED = ("recipe", "rates")
+"""Grids of settings that are tried on people of no test set."""
+STUDIED = (("modules", "world"), ("whole", "world-clear"))
+"""Grids of the module and attention studies, and the presets they are trained and tested on."""
 Step = Literal["tests", "speed", "weights", "recipe", "modules", "battery", "paper"]
 STEPS: tuple[Step, ...] = ("tests", "speed", "weights", "recipe", "modules", "battery", "paper")
 
@@ -71,24 +76,21 @@ def commands(step: Step, o: Options) -> Iterator[list[list[str]]]:
             words += ["--workers", "0"]
         yield [[PYTHON, str(bench / "rendered_v1.py"), *words]]
     elif step == "recipe":
-        yield from world(o, "tuning")
-        yield [
-            [*mmagga, "ablate", grid, *study(o, "tuning", "0"), "--out", str(o.out / grid)]
-            for grid in ("recipe", "rates")
-        ]
+        yield worlds(o, "tuning")
+        yield [[*mmagga, "ablate", grid, *study(o, "tuning", "0")] for grid in TUNED]
     elif step == "modules":
-        yield from world(o, "world")
-        yield from world(o, "world-clear")
+        yield worlds(o, "world", "world-clear")
         seeds = ["0"] if o.tiny else ["0", "1", "2"]
         alone = [
             [*mmagga, "ablate", grid, *study(o, name, seed), "--out", str(o.work / name / seed)]
-            for grid, name in (("modules", "world"), ("whole", "world-clear"))
+            for grid, name in STUDIED
             for seed in seeds
         ]
         yield alone
-        for grid, name in ("modules", "world"), ("whole", "world-clear"):
-            out = ["--out", str(o.out / name)]
-            yield [[*mmagga, "ablate", grid, *study(o, name, *seeds), *out]]
+        yield [
+            [*mmagga, "ablate", grid, *study(o, name, *seeds), "--out", str(o.out / name)]
+            for grid, name in STUDIED
+        ]
     elif step == "battery":
         words = ["--device", o.device, "--work", str(o.work), "--out", str(o.out)]
         yield [[PYTHON, str(bench / "attention_study.py"), *words]]
@@ -97,14 +99,17 @@ def commands(step: Step, o: Options) -> Iterator[list[list[str]]]:
         yield [[PYTHON, str(bench / "paper_size.py"), *words, *(["--tiny"] if o.tiny else [])]]
 
 
-def world(o: Options, preset: str) -> Iterator[list[list[str]]]:
-    """Render a preset, check its frames and pack them."""
-    mmagga, root = [PYTHON, "-m", "mmagga"], str(o.work / preset)
-    data = ["--dataset", "synthetic", "--root", root]
-    yield [[*mmagga, "render", "--root", root, "--preset", "tiny" if o.tiny else preset]]
-    yield [[*mmagga, "data", "check", *data]]
-    size = ["--height", "128", "--width", "64"]
-    yield [[*mmagga, "data", "pack", *data, *size, "--out", str(o.work / f"{preset}.pack")]]
+def worlds(o: Options, *presets: str) -> list[list[str]]:
+    """Render presets, check their frames and pack them, side by side."""
+    mmagga = shlex.join([PYTHON, "-m", "mmagga"])
+    group = []
+    for preset in presets:
+        root, pack = (shlex.quote(str(o.work / name)) for name in (preset, f"{preset}.pack"))
+        data, size = f"--dataset synthetic --root {root}", "--height 128 --width 64"
+        render = f"render --root {root} --preset {'tiny' if o.tiny else preset}"
+        steps = (render, f"data check {data}", f"data pack {data} {size} --out {pack}")
+        group.append(["bash", "-c", " && ".join(f"{mmagga} {step}" for step in steps)])
+    return group
 
 
 def study(o: Options, preset: str, *seeds: str) -> list[str]:

@@ -18,7 +18,7 @@ STUDY = replace(
         StageConfig(epochs=3, lr=3e-5, trainable="all"),
     ),
     milestones=(4,),
-    eval_every=1,
+    eval_every=2,
     hardware=HardwareConfig(),
 )
 """`DEMO` on the rendered preset `world`, 37 steps an epoch: the base of the committed studies."""
