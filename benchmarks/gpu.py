@@ -27,6 +27,9 @@ from typing import Literal, TextIO
 import pandas as pd
 import tyro
 
+from mmagga.studies.ablations import cells
+from mmagga.studies.grids import GRIDS, STUDY
+
 PYTHON = sys.executable
 TUNED = ("recipe", "rates")
 """Grids of settings that are tried on people of no test set."""
@@ -92,7 +95,18 @@ def commands(step: Step, o: Options) -> Iterator[list[list[str]]]:
             for grid, name in STUDIED
         ]
     elif step == "battery":
-        words = ["--device", o.device, "--work", str(o.work), "--out", str(o.out)]
+        words = ["--device", o.device, "--root", str(o.work / "world"), "--out", str(o.out)]
+        arms = [networks(o, name) for _, name in STUDIED]
+        words += [
+            "--arm",
+            "occluders",
+            *arms[0],
+            "--arm",
+            "clear",
+            *arms[1],
+            "--taught",
+            arms[1][0],
+        ]
         yield [[PYTHON, str(bench / "attention_study.py"), *words]]
     elif step == "paper":
         words = ["--out", str(o.out), "--work", str(o.work), "--device", o.device]
@@ -117,6 +131,12 @@ def study(o: Options, preset: str, *seeds: str) -> list[str]:
     words = ["--base", "study", "--root", str(o.work / preset), "--seeds", *seeds]
     words += ["--packed", str(o.work / f"{preset}.pack"), "--runs", str(o.work / f"runs-{preset}")]
     return words + (["--dry-run"] if o.tiny else [])
+
+
+def networks(o: Options, preset: str) -> list[str]:
+    """List the run folders of the whole method that the step `modules` trained on a preset."""
+    runs = o.work / f"runs-{preset}"
+    return [str(cell.run.folder) for cell in cells(GRIDS["whole"], STUDY, (0, 1, 2), runs=runs)]
 
 
 def run(step: Step, o: Options, deadline: float) -> dict[str, object]:
