@@ -49,9 +49,9 @@ def draw(
     erase = _erase_boxes(g, n, size)
     erase[g.random(n) >= config.erase] = 0
     repeat = frames if config.per_clip else 1
-    move = (np.repeat(values, repeat, axis=0) for values in (flip, top, left, erase))
+    flip, top, left, erase = (np.repeat(v, repeat, axis=0) for v in (flip, top, left, erase))
     tone = np.repeat(_tones(config.tone, clips, seed, epoch, step), frames, axis=0)
-    return Draws(*move, tone=tone)
+    return Draws(flip, top, left, erase, tone)
 
 
 def _tones(spread: float, clips: int, seed: int, epoch: int, step: int) -> np.ndarray:

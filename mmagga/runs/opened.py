@@ -82,7 +82,8 @@ class OpenedRun:
         """Embeddings of the queries and of the gallery."""
         pids, camids = torch.tensor(self.all.pids), torch.tensor(self.all.camids)
         query, gallery = slice(self.first_query, None), slice(self.first_query)
-        return tuple(Embeddings(self.vectors[s], pids[s], camids[s]) for s in (query, gallery))
+        both = [Embeddings(self.vectors[s], pids[s], camids[s]) for s in (query, gallery)]
+        return both[0], both[1]
 
     @cached_property
     def scores(self) -> Scores:
