@@ -38,7 +38,7 @@ from mmagga.browser.gallery import (
 )
 from mmagga.browser.paint import resize
 from mmagga.data import load_checked
-from mmagga.data.augment import normalize
+from mmagga.data.augment import network_input
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
 from mmagga.data.masks import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
@@ -178,7 +178,7 @@ class BrowserState(OpenedRun):
         return tree_cat([tree_map(Tensor.cpu, one) for one in looks])
 
     def _input(self, clips: Tensor) -> Tensor:
-        return normalize(clips.permute(0, 1, 4, 2, 3).to(self.device))
+        return network_input(clips, self.device)
 
     # --- other weights --------------------------------------------------------------------------
 

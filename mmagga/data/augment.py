@@ -123,6 +123,11 @@ def move_by_gather(frames: Tensor, draws: Draws, pad: int) -> Tensor:
     return windows[torch.arange(n, device=frames.device), :, top, left]
 
 
+def network_input(frames: np.ndarray | Tensor, device: torch.device | str) -> Tensor:
+    """Turn bytes (…, H, W, 3), as frames are read, into the input (…, 3, H, W) on `device`."""
+    return normalize(torch.as_tensor(frames).to(device).movedim(-1, -3))
+
+
 def normalize(clips: Tensor) -> Tensor:
     """Turn (…, 3, H, W) bytes into ImageNet-normalised float32."""
     mean = torch.tensor(MEAN, device=clips.device).view(3, 1, 1)

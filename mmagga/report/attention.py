@@ -1,12 +1,11 @@
 """The attention sheet of one query: which clip, and the words beside it."""
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from mmagga import figures
 from mmagga.attention.maps import contributions, look, project, relative_maps, repeats, weights
-from mmagga.data.augment import normalize
+from mmagga.data.augment import network_input
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
 from mmagga.data.masks import OCCLUDER, read_masks, resize_masks
@@ -29,8 +28,7 @@ def sheet(opened: OpenedRun, query: int, rule: str) -> tuple[Figure, str, str]:
     masks = _occluders(opened, row)
     clip = whole // 2 if masks is None else int(masks[clips[:whole]].mean((1, 2, 3)).argmax())
     frames = open_frames(opened.all, opened.size, config.packed).read(row, clips[clip])
-    pixels = torch.from_numpy(frames[None]).permute(0, 1, 4, 2, 3).to(opened.device)
-    seen = look(opened.model, normalize(pixels))
+    seen = look(opened.model, network_input(frames[None], opened.device))
     first = int(opened.ranked(query, top=1)["gallery"].iat[0])
     cosine = contributions(seen, opened.vectors[first].to(opened.device), head)
 

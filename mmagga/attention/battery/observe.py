@@ -17,7 +17,7 @@ from mmagga.attention.battery.clips import Condition, Sample
 from mmagga.attention.battery.occluders import band_shares, token_shares
 from mmagga.attention.maps import contributions, look_at_tokens, weights
 from mmagga.attention.swaps import How, embedding, swapped
-from mmagga.data.augment import normalize
+from mmagga.data.augment import network_input
 from mmagga.data.masks import HEAD, LABELS, OCCLUDER
 from mmagga.model.head import Head
 from mmagga.model.networks import ClipModel
@@ -199,8 +199,7 @@ def clean_tokens(model: ClipModel, sample: Sample, batch: int = 32) -> Tokens:
 def _tokens(model: ClipModel, clips: np.ndarray) -> Tokens:
     """Turn bytes (B, T, H, W, 3) into tokens."""
     device, dtype = model.head.bnneck.weight.device, model.head.bnneck.weight.dtype
-    pixels = torch.from_numpy(clips).to(device).permute(0, 1, 4, 2, 3)
-    return model.head.tokens(model.maps(normalize(pixels)).to(dtype))
+    return model.head.tokens(model.maps(network_input(clips, device)).to(dtype))
 
 
 def _replaced(model: ClipModel, tokens: Tokens, clips: np.ndarray, which: np.ndarray) -> Tokens:

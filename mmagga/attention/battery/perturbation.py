@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmagga.attention.maps import contributions, look, project, relative_maps, weights
 from mmagga.attention.swaps import swapped
-from mmagga.data.augment import normalize
+from mmagga.data.augment import network_input
 from mmagga.model.head import Head
 from mmagga.model.networks import ClipModel
 
@@ -260,4 +260,4 @@ def _margins(model: ClipModel, clips: Iterator[Tensor], aim: Aim, batch: int) ->
 def _input(model: ClipModel, clip: np.ndarray) -> Tensor:
     """Turn bytes (T, H, W, 3) into a batch of one clip on the network's device."""
     device = model.head.bnneck.weight.device
-    return normalize(torch.from_numpy(clip).to(device).permute(0, 3, 1, 2)).unsqueeze(0)
+    return network_input(clip, device).unsqueeze(0)
