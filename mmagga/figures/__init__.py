@@ -11,6 +11,7 @@ from mmagga.figures.evaluation import (
     distance_figure,
     embedding_figure,
 )
+from mmagga.figures.health import dead_units_figure, health_figure
 from mmagga.figures.retrieval import rank_sheet
 from mmagga.figures.study import attention_study_figure
 from mmagga.figures.style import save, strip
@@ -27,10 +28,12 @@ __all__ = [
     "cost_figure",
     "curves_figure",
     "dataset_figure",
+    "dead_units_figure",
     "distance_figure",
     "embedding_figure",
     "forest_figure",
     "frame_weights_figure",
+    "health_figure",
     "learning_curves",
     "mask_sheet",
     "matrices_figure",

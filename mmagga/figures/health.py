@@ -1,0 +1,65 @@
+"""Pictures of the health of a network: of one run, and of several ways to train it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmagga.figures.style import COLOURS, GREY, RED, STYLE
+from mmagga.runs.health import ALARM
+from mmagga.studies.gate import MOST_ALIKE
+
+Records = list[dict[str, Any]]
+
+
+def health_figure(epochs: Records, *, title: str) -> Figure:
+    """Draw what each epoch's record says: dead units, guides, effective rank, trunk.
+
+    `epochs` are the records of a run's epochs, see `mmagga.training.health`.
+    """
+    steps = [epoch["step"] for epoch in epochs]
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(1, 4, figsize=(12, 3.1))
+        figure.suptitle(title)
+        _branches(grid[0], steps, epochs, "dead", 100)
+        grid[0].axhline(100 * ALARM, color=RED, ls="--", lw=1)
+        grid[0].set(title="Dead units", ylabel="% of a branch", ylim=(0, 100))
+        _branches(grid[1], steps, epochs, "guide", 1)
+        grid[1].axhline(MOST_ALIKE, color=RED, ls="--", lw=1)
+        grid[1].set(title="Guides of two clips", ylabel="mean cosine", ylim=(0, 1.02))
+        _branches(grid[2], steps, epochs, "rank", 1)
+        grid[2].set(title="Effective rank", ylabel="of a batch's features")
+        grid[2].set_ylim(bottom=0)
+        grid[3].plot(steps, [100 * epoch["health"]["trunk"] for epoch in epochs], color=GREY)
+        grid[3].set(title="Variation of the trunk", ylabel="sd in % of the mean, median channel")
+        grid[3].set_ylim(bottom=0)
+        for axes in grid:
+            axes.set_xlabel("step")
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def _branches(axes: Axes, steps: list[int], epochs: Records, what: str, unit: float) -> None:
+    names = list(epochs[-1]["health"]["dead"])
+    for name, colour in zip(names, COLOURS, strict=False):
+        values = [epoch["health"][what].get(name) for epoch in epochs]
+        if None not in values:
+            axes.plot(steps, [unit * v for v in values], color=colour, label=name)
+
+
+def dead_units_figure(runs: Mapping[str, Records], *, title: str) -> Figure:
+    """Draw the most dead branch over the steps of several runs, named by how they were trained."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, 4.2))
+        for (name, epochs), colour in zip(runs.items(), COLOURS * 2, strict=False):
+            worst = [100 * max(epoch["health"]["dead"].values()) for epoch in epochs]
+            style = "--" if "random" in name else "-"
+            axes.plot([e["step"] for e in epochs], worst, style, color=colour, label=name)
+        axes.axhline(100 * ALARM, color=RED, ls=":", lw=1)
+        axes.set(xlabel="training step", ylabel="dead units of the worst branch (%)", title=title)
+        axes.set_ylim(0, 100)
+        figure.legend(loc="outside right upper")
+    return figure
