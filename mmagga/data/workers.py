@@ -71,6 +71,7 @@ def read_in_processes(
         for process in batches._workers:  # type: ignore[attr-defined]
             if process.is_alive():  # one that hangs
                 process.kill()
+                process.join(5)
 
 
 @contextmanager

@@ -1,6 +1,14 @@
 import dataclasses
 import multiprocessing
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +16,11 @@ import torch
 from PIL import Image
 
 from mmagga.config import DEMO
-from mmagga.data import clips
+from mmagga.data import clips, workers
 from mmagga.data.clips import dense_clips, dense_loader, steps_per_epoch, train_loader
 from mmagga.data.tracklets import make_tracklets
 from mmagga.data.workers import reading
+from mmagga.errors import DataError, ResourceError
 
 SIZE = (32, 16)
 LENGTHS = (1, 3, 4, 5, 9, 8, 2, 7)
@@ -22,8 +31,11 @@ CONFIG = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def tracklets(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("frames"))
+
+
+def make(root):
     """Eight tracklets of four persons; a frame's colour says which tracklet and frame it is."""
-    root = tmp_path_factory.mktemp("frames")
     names, rows = [], []
     for i, length in enumerate(LENGTHS):
         rows.append(("train", 1 + i // 2, 1 + i % 2, len(names), length))
@@ -70,9 +82,9 @@ def test_clip_starts_depend_on_seed_epoch_and_step(tmp_path):
     assert other[0].frames[:, 0].tolist() != starts[0]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(tracklets, workers):
-    config = dataclasses.replace(CONFIG, workers=workers)
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_change_nothing(tracklets, count):
+    config = dataclasses.replace(CONFIG, workers=count)
     assert_equal(all_batches(tracklets, config), all_batches(tracklets, CONFIG))
 
 
@@ -94,9 +106,9 @@ def test_loading_leaves_the_global_generators_alone(tracklets):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_dense_batches_hold_every_clip_in_order(tracklets, batch, workers):
-    batches = list(dense_loader(tracklets, 4, SIZE, batch, workers))
+@pytest.mark.parametrize("count", [0, 2])
+def test_dense_batches_hold_every_clip_in_order(tracklets, batch, count):
+    batches = list(dense_loader(tracklets, 4, SIZE, batch, count))
     assert {len(owner) for _, owner in batches[:-1]} <= {batch}, "constant size but for the last"
     owners = torch.cat([owner for _, owner in batches]).tolist()
     frames = torch.cat([found for found, _ in batches])
@@ -123,4 +135,109 @@ def test_an_error_ends_the_processes_that_read(tracklets, frames, error):
     with pytest.raises(error) as held, reading(batches):
         print(1 // 0 if next(batches) else "")
     assert held.tb, "the traceback keeps the loop's variables, as it does at the end of a program"
+    assert not multiprocessing.active_children()
+
+
+# --- what becomes of reading processes ------------------------------------------------------------
+
+
+def shared_memory(monkeypatch, free):
+    """Make /dev/shm one with so many bytes free."""
+    usage = shutil.disk_usage("/")._replace(free=free)
+    monkeypatch.setattr(workers.shutil, "disk_usage", lambda path: usage)
+
+
+@pytest.mark.parametrize(
+    ("free", "told"), [(10**9, ""), (200_000, "batches go through pipes"), (10_000, "main process")]
+)
+def test_batches_are_the_same_however_much_shared_memory_there_is(
+    tracklets, monkeypatch, free, told
+):
+    """A batch has 24,576 bytes, and two workers have up to six of them."""
+    expected, dense = all_batches(tracklets, CONFIG), list(dense_loader(tracklets, 4, SIZE, 8))
+    monkeypatch.setattr(workers, "reader_count", lambda asked: asked)
+    shared_memory(monkeypatch, free)
+    config = dataclasses.replace(CONFIG, workers=2)
+    with pytest.warns(UserWarning, match=told) if told else nullcontext():
+        assert_equal(all_batches(tracklets, config), expected)
+    with pytest.warns(UserWarning, match=told) if told else nullcontext():
+        found = list(dense_loader(tracklets, 4, SIZE, 8, 2))
+    for (clips_, rows), (clips__, rows_) in zip(found, dense, strict=True):
+        assert torch.equal(clips_, clips__)
+        assert torch.equal(rows, rows_)
+
+
+SMALL_SHM = """
+    import sys
+    from mmagga.data import workers
+    from mmagga.data.clips import train_loader
+    sys.path.insert(0, {tests!r})
+    from data.test_loaders import CONFIG, make
+    from dataclasses import replace
+    import pathlib, shutil
+    workers.TIMEOUT = 30.0
+    print(shutil.disk_usage("/dev/shm").free)
+    config = replace(CONFIG, workers=2, height=64, width=64)  # 196,608 bytes a batch
+    batches = train_loader(make(pathlib.Path(sys.argv[1])), config, stop_epoch=3)
+    print(len(list(batches)), "batches")
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("unshare"),
+    reason="mounting a small /dev/shm needs root and unshare",
+)
+@pytest.mark.parametrize("size", ["100k", "300k", "16k"])
+def test_a_small_shared_memory_is_no_hang(tracklets, size):
+    """torch's workers drop what does not fit, and the main process would wait for ever."""
+    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
+    code = textwrap.dedent(SMALL_SHM.format(tests=str(Path(__file__).parents[1])))
+    words = ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-W", "always", "-c", code]
+    done = subprocess.run(
+        [*words, str(tracklets.root)], capture_output=True, text=True, timeout=120
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert "6 batches" in done.stdout
+    assert "/dev/shm has" in done.stderr or "/dev/shm is full" in done.stderr
+
+
+def _broken(self, key):
+    raise DataError("frame 7 cannot be read")
+
+
+def _unpicklable(self, key):
+    error = DataError("frame 7 cannot be read")
+    error.handle = lambda: None
+    raise error
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_error_in_a_worker_is_the_line_that_it_is_elsewhere(tracklets, monkeypatch, count):
+    monkeypatch.setattr(clips._TrainingBatches, "__getitem__", _broken)
+    batches = train_loader(tracklets, dataclasses.replace(CONFIG, workers=count), stop_epoch=1)
+    with pytest.raises(DataError) as held, reading(batches):
+        next(batches)
+    assert str(held.value) == "frame 7 cannot be read"
+
+
+def test_an_error_that_cannot_be_sent_is_told_nevertheless(tracklets, monkeypatch):
+    monkeypatch.setattr(clips._TrainingBatches, "__getitem__", _unpicklable)
+    batches = train_loader(tracklets, dataclasses.replace(CONFIG, workers=1), stop_epoch=1)
+    with pytest.raises(RuntimeError, match="DataError: frame 7"), reading(batches):
+        next(batches)
+
+
+def _asleep(self, key):
+    time.sleep(60)
+
+
+def test_a_worker_that_hangs_ends_in_an_error(tracklets, monkeypatch):
+    monkeypatch.setattr(clips._TrainingBatches, "__getitem__", _asleep)
+    monkeypatch.setattr(workers, "TIMEOUT", 1.0)
+    batches = train_loader(tracklets, dataclasses.replace(CONFIG, workers=1), stop_epoch=1)
+    told = r"died or hangs .*timed out after 1.*workers=0"
+    with pytest.raises(ResourceError, match=told), reading(batches):
+        next(batches)
     assert not multiprocessing.active_children()

@@ -3,6 +3,9 @@
 import hashlib
 import os
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +287,172 @@ def test_an_index_with_pickles_is_refused(small):
     np.savez(report.path, names=np.array([{}], object), rows=np.zeros(1), version=1)
     with pytest.raises(DataError, match="is damaged"):
         load_index(small)
+
+
+# --- frames that changed -------------------------------------------------------------------------
+
+
+def quiet(tracklets, **options):
+    return checked(tracklets, progress=False, **options)
+
+
+def exchange(one: Path, other: Path):
+    """Exchange two files by renaming them: sizes and times stay with the contents."""
+    spare = one.with_name("spare")
+    one.rename(spare)
+    other.rename(one)
+    spare.rename(other)
+
+
+def same_size_and_time(paths):
+    size = max(path.stat().st_size for path in paths)
+    for path in paths:
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))  # decoders pass over the rest
+        os.utime(path, ns=(10**18, 10**18))
+
+
+def test_two_frames_exchanged_under_an_index_are_named(small):
+    """Even if they have the same size and the same time: the whole of what names can hide."""
+    one, other = small.frames(0)[0], small.frames(2)[1]
+    same_size_and_time([one, other])
+    quiet(small)
+    before = index.fingerprints(small)
+    exchange(one, other)
+    believed = quiet(small, compare=False)
+    assert index.fingerprints(believed) == before
+    with pytest.warns(
+        UserWarning, match=r"2 of 9 frames of small .* have changed .*000.jpg"
+    ) as told:
+        found = quiet(small)
+    assert found.notes[-1] == str(told[0].message)
+    after = index.fingerprints(found)
+    assert after["data"] != before["data"]
+    assert after["split"] == before["split"]
+    assert quiet(small).notes == small.notes, "once"
+    assert verify(small, progress=False, workers=1) == 9
+
+
+def test_frames_that_were_only_touched_are_hashed_once(small, monkeypatch):
+    quiet(small)
+    before = index.fingerprints(small)
+    os.utime(small.frames(0)[0])
+    decoded = []
+    real = index.scan
+    monkeypatch.setattr(
+        index, "scan", lambda *a, **k: decoded.append((len(a[1]), k["decode"])) or real(*a, **k)
+    )
+    assert quiet(small).notes == small.notes
+    assert quiet(small).notes == small.notes
+    assert decoded == [(1, False)]
+    assert index.fingerprints(small) == before
+
+
+def test_a_frame_that_was_spoilt_is_refused_each_time(small):
+    quiet(small)
+    path = small.frames(2)[3]
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"1 of 9 .* \(1 damaged\): 行人 #2 \[a\]/003.jpg"):
+            quiet(small)
+    path.write_bytes(content)
+    assert quiet(small).notes == small.notes
+
+
+def test_what_was_left_out_belongs_to_content_too_and_comes_back_when_mended(tmp_path):
+    tracklets = with_bad_files(tmp_path / "set")
+    quiet_check(tracklets, on_bad="drop")
+    kept = quiet(tracklets)
+    before = index.fingerprints(kept)
+    assert before["data"] is not None
+    picture(9).save(tmp_path / "set" / "2" / "missing.jpg")
+    with pytest.warns(UserWarning, match="1 of .* frames .* have changed .*2/missing.jpg"):
+        mended = quiet(tracklets)
+    assert len(mended) == len(kept) + 1
+    assert index.fingerprints(mended)["data"] != before["data"]
+
+
+def test_an_index_of_an_older_version_or_of_some_frames_is_made_again(small):
+    quiet(small.subset([0, 1]))
+    assert len(quiet(small)) == 3
+    path = cache_dir(small) / "index.npz"
+    names, rows = read_index(path)
+    np.savez(path, version=1, rows=rows, names=np.frombuffer(index.join_names(names), np.uint8))
+    with pytest.raises(DataError, match="of another version"):
+        load_index(small)
+    quiet(small)
+    assert len(load_index(small)) == 3
+
+
+# --- the cache folder ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["file", "read-only", "no home"])
+def test_a_cache_that_cannot_be_used_is_replaced_by_a_temporary_one(
+    small, tmp_path, monkeypatch, fault
+):
+    spare = tmp_path / "temporary"
+    spare.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spare))
+    place = tmp_path / "place"
+    monkeypatch.setenv("MMAGGA_CACHE", str(place))
+    if fault == "file":
+        place.touch()
+    elif fault == "read-only":
+        place.mkdir()
+        access = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: path != place and access(path, mode))
+    else:
+        monkeypatch.delenv("MMAGGA_CACHE")
+        monkeypatch.setattr(Path, "home", no_home)
+    with pytest.warns(UserWarning, match=r"cache folder cannot be used .*Set MMAGGA_CACHE"):
+        quiet(small)
+    assert list(spare.glob("mmagga-cache-*/small-*/index.npz"))
+
+
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_an_index_in_a_cache_that_is_read_only_is_used(small, cache, monkeypatch):
+    quiet(small)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    os.utime(small.frames(0)[0])
+    monkeypatch.setattr(index, "commit", _refused)
+    assert quiet(small).notes == small.notes
+
+
+def _refused(*arguments):
+    raise PermissionError(13, "Permission denied")
+
+
+# --- scripts of one's own ------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from mmagga.data.files import scanning
+scanning.CHUNK = 4
+from mmagga.data.files.index import check
+from mmagga.data.tracklets import make_tracklets
+root = Path({root!r})
+names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+found = check(make_tracklets("own", root, [("train", 1, 1, 0, len(names))], names), workers=2)
+print(found.frames, "frames")
+"""
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_script_needs_no_main_guard(small, tmp_path, piped):
+    """Processes that check frames would run an unguarded script again, and die of it."""
+    text = SCRIPT.format(root=str(small.root))
+    script = tmp_path / "own.py"
+    script.write_text(text, "utf-8")
+    words = [sys.executable, "-" if piped else str(script)]
+    given = text if piped else None
+    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("9 frames") == 1
 
 
 # --- verify -------------------------------------------------------------------------------------
