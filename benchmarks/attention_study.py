@@ -39,7 +39,7 @@ from mmagga.attention.battery.verdict import SUPPORTED, TOO_SMALL, verdicts
 from mmagga.data import load_tracklets
 from mmagga.model.build import untrained_like
 from mmagga.report.battery import write, write_table
-from mmagga.retrieval.statistics import DRAWS
+from mmagga.retrieval.uncertainty import FINE_DRAWS
 from mmagga.runs import Run
 from mmagga.system.device import resolve_device
 
@@ -123,7 +123,7 @@ def parse() -> tuple[list[Arm], argparse.Namespace]:
     parser.add_argument("--occluders", nargs="+", default=list(OCCLUDERS))
     parser.add_argument("--curves", nargs="+", default=["object", "person"])
     parser.add_argument("--parts", nargs="+", default=list(PARTS))
-    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--draws", type=int, default=FINE_DRAWS)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     roots = args.root * len(args.arm) if len(args.root) == 1 else args.root

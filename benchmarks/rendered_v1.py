@@ -29,7 +29,7 @@ from mmagga.data.synthetic import PRESETS, render
 from mmagga.model import Baseline
 from mmagga.model.build import build_model
 from mmagga.retrieval import Protocol, bootstrap, evaluate
-from mmagga.retrieval.evaluation import embed_test
+from mmagga.retrieval.embedding import query_and_gallery
 from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.runs import Run
 from mmagga.system.device import resolve_device
@@ -137,7 +137,7 @@ def stored(tensor: Tensor) -> Tensor:
 
 def scores(network: Baseline, tracklets: Tracklets, config: Config) -> dict[str, dict[str, float]]:
     """Score the network and what learns nothing: in percent, with the interval of the mAP."""
-    methods = {"RENDERED_V1": embed_test(network, tracklets, config)}
+    methods = {"RENDERED_V1": query_and_gallery(network, tracklets, config)}
     methods |= yardsticks(tracklets, (config.height, config.width))
     found = {}
     for name, embeddings in methods.items():

@@ -17,7 +17,7 @@ from mmagga.data import load_tracklets
 from mmagga.data.files.index import checked
 from mmagga.model.build import untrained_like
 from mmagga.retrieval import Protocol, bootstrap, evaluate
-from mmagga.retrieval.evaluation import embed_test
+from mmagga.retrieval.embedding import query_and_gallery
 from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.runs import Run
 from mmagga.system.files import write_csv
@@ -48,8 +48,8 @@ def main(
         if split not in without_learning:
             without_learning[split] = yardsticks(tracklets, size)
         methods = {
-            "trained": embed_test(model, tracklets, config),
-            "untrained": embed_test(untrained_like(model, config), tracklets, config),
+            "trained": query_and_gallery(model, tracklets, config),
+            "untrained": query_and_gallery(untrained_like(model, config), tracklets, config),
         } | without_learning[split]
         for name, embeddings in methods.items():
             scores = evaluate(*embeddings, protocol)

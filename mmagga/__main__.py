@@ -91,7 +91,7 @@ def evaluate(
         device: cpu, cuda or auto.
         partial: Load what fits of a checkpoint of another network, and warn how much that is.
     """
-    from mmagga.retrieval.evaluation import score
+    from mmagga.retrieval.metrics import score
     from mmagga.runs.health import warning
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device

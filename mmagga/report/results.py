@@ -11,8 +11,6 @@ from mmagga.runs.opened import OpenedRun
 from mmagga.runs.run import Run
 
 RANKS = (1, 5, 10, 20)
-DRAWS = 5000
-"""Of every bootstrap, so that a number has one interval wherever it stands."""
 
 
 class Tested(NamedTuple):
@@ -33,13 +31,13 @@ class Tested(NamedTuple):
     def intervals(self) -> dict[str, Interval | None]:
         """Give mAP, mINP and ranks with their 95 % intervals; None beyond the gallery's size."""
         found: dict[str, Interval | None] = {
-            "mAP": bootstrap(self.per_query, draws=DRAWS),
-            "mINP": bootstrap(self.per_query, "inp", draws=DRAWS),
+            "mAP": bootstrap(self.per_query),
+            "mINP": bootstrap(self.per_query, "inp"),
         }
         first = self.per_query["first_hit"].astype("Int64")
         for k in RANKS:
             hits = self.per_query.assign(hit=first <= k)
-            found[f"rank-{k}"] = bootstrap(hits, "hit", draws=DRAWS) if k <= self.gallery else None
+            found[f"rank-{k}"] = bootstrap(hits, "hit") if k <= self.gallery else None
         return found
 
 

@@ -8,7 +8,7 @@ from mmagga.data.tracklets import searched_tracklets
 from mmagga.figures.table import Table
 from mmagga.report.attention import sheet
 from mmagga.report.page import Number, Picture, Section, table
-from mmagga.report.results import DRAWS, Tested, quarters, telling
+from mmagga.report.results import Tested, quarters, telling
 from mmagga.retrieval import PROTOCOLS, by_bins, camera_pairs, cmc_bands, quantile_edges
 from mmagga.runs.opened import OpenedRun
 from mmagga.studies.tables import NONE
@@ -44,7 +44,7 @@ def headline(tested: Tested | None, missing: list[str]) -> Section:
 
 def curve(tested: Tested) -> Section:
     """Draw the cumulative matching curve."""
-    bands = cmc_bands(tested.per_query, min(20, tested.gallery), draws=DRAWS)
+    bands = cmc_bands(tested.per_query, min(20, tested.gallery))
     ends = ", ".join(f"rank-{b.rank} {b.mean:.1%}" for b in bands.iloc[[0, -1]].itertuples())
     title = "Cumulative matching"
     figure = figures.cmc_band_figure({"this run": bands}, title=title)

@@ -11,11 +11,18 @@ from mmagga.retrieval.analysis import (
     quantile_edges,
 )
 from mmagga.retrieval.embedding import CLIP_RULES, ClipRule, Embeddings, embed, embed_by_rules
+from mmagga.retrieval.metrics import Scores, evaluate, rank_list
 from mmagga.retrieval.projection import project
 from mmagga.retrieval.protocol import PROTOCOLS, Protocol
 from mmagga.retrieval.reranking import rerank
-from mmagga.retrieval.scores import Scores, evaluate, rank_list
-from mmagga.retrieval.uncertainty import Interval, PairedDifference, bootstrap, paired_difference
+from mmagga.retrieval.uncertainty import (
+    Interval,
+    PairedDifference,
+    bootstrap,
+    crossed_difference,
+    crossed_interval,
+    paired_difference,
+)
 
 __all__ = [
     "CLIP_RULES",
@@ -31,6 +38,8 @@ __all__ = [
     "by_bins",
     "camera_pairs",
     "cmc_bands",
+    "crossed_difference",
+    "crossed_interval",
     "describe_queries",
     "distance_histogram",
     "embed",

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mmagga.data.tracklets import DISTRACTOR, Tracklets
+from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
 from mmagga.retrieval.embedding import Embeddings
+from mmagga.retrieval.metrics import MAX_RANK, Scores, Search
 from mmagga.retrieval.protocol import Protocol
-from mmagga.retrieval.ranking import prepare, squared_distances
-from mmagga.retrieval.scores import MAX_RANK, Scores
-from mmagga.retrieval.uncertainty import bootstrap
+from mmagga.retrieval.uncertainty import DRAWS, bootstrap
 
 
 def describe_queries(scores: Scores, tracklets: Tracklets) -> pd.DataFrame:
@@ -75,7 +74,7 @@ def quantile_edges(values: pd.Series, bins: int = 4) -> list[float]:
     return np.unique(values.dropna().quantile(np.linspace(0, 1, bins + 1))).tolist()
 
 
-def cmc_bands(per_query: pd.DataFrame, ranks: int = 20, draws: int = 2000) -> pd.DataFrame:
+def cmc_bands(per_query: pd.DataFrame, ranks: int = 20, draws: int = DRAWS) -> pd.DataFrame:
     """Give the CMC at ranks 1 to `ranks` with the 95 % interval at each: rank, mean, low, high."""
     if not 1 <= ranks <= MAX_RANK:
         raise ValueError(f"ranks is 1 to {MAX_RANK}, not {ranks}")
@@ -149,23 +148,15 @@ def distance_histogram(
     Pairs of one person under one camera do not count. Raises DataError where either kind of pair
     is missing.
     """
-    search = prepare(query, gallery, protocol, chunk, device)
-    pids, numbers = search.pids, np.arange(len(query.pids))
+    search = Search(query, gallery, protocol, chunk, device)
     top = 2 * search.largest or 1.0
-    counts = torch.zeros(2, bins, dtype=torch.int64)
-    for start in range(0, len(query.pids), chunk):
-        some = slice(start, start + chunk)
-        vectors = search.queries(some)
-        for first, block in search.blocks(chunk):
-            columns = np.arange(first, first + len(block))
-            distances = squared_distances(vectors, block).clamp_(0).sqrt_().cpu() / search.scale
-            bin_of = (distances * (bins / top)).long().clamp_(max=bins - 1)
-            same = query.pids[some, None] == pids[columns]
-            junk = search.excluded(numbers[some], columns)
-            same &= pids[columns] != DISTRACTOR
-            for row, pairs in enumerate((same & ~junk, ~same & ~junk)):
-                counts[row] += torch.bincount(bin_of[pairs], minlength=bins)
-    if not counts.sum(1).all():
+    counts = np.zeros((2, bins), np.int64)
+    for number, row in enumerate(search.distances()):  # (G,)
+        bin_of = (np.sqrt(row.clip(0)) * (bins / top)).astype(int).clip(max=bins - 1)
+        match, junk = search.roles(number)
+        for kind, pairs in enumerate((match, ~match & ~junk)):
+            counts[kind] += np.bincount(bin_of[pairs], minlength=bins)
+    if not counts.any(1).all():
         raise DataError("Expected pairs of one person and of two, found only one of these kinds.")
     edges = np.linspace(0, top, bins + 1)
-    return DistanceHistogram(edges, counts[0].numpy(), counts[1].numpy())
+    return DistanceHistogram(edges, *counts)

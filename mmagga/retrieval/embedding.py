@@ -11,11 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmagga.config import Config
 from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_loader
 from mmagga.data.tracklets import Tracklets
 from mmagga.data.workers import reading
-from mmagga.errors import DataError, NumericError, ResourceError
+from mmagga.errors import DataError, NumericError, ResourceError, Stopped
+from mmagga.model.fast import for_embedding
+from mmagga.system.device import autocast, resolve_device
+from mmagga.system.distributed import collect, world
 from mmagga.system.interrupt import raise_if_stopped
 from mmagga.system.progress import progress as progress_bar
 from mmagga.system.shortage import out_of_memory
@@ -117,6 +121,67 @@ def embed_by_rules(
         vectors = F.normalize(vectors) if CLIP_RULES[name].normalise else vectors.clone()
         found[name] = Embeddings(vectors, *people)
     return found
+
+
+def query_and_gallery(
+    model: nn.Module, tracklets: Tracklets, config: Config, bar: bool = True
+) -> tuple[Embeddings, Embeddings]:
+    """Embed the query and the gallery tracklets by their dense clips, as a run is evaluated.
+
+    The gallery of a single camera's tracklets, which are all queries, has no rows.
+    """
+    query = tracklet_embeddings(model, tracklets.split("query"), config, bar=bar)["dense"]
+    gallery = tracklets.split("gallery")
+    if tracklets.one_camera and not len(gallery):
+        return query, Embeddings(*(field[:0] for field in query))
+    return query, tracklet_embeddings(model, gallery, config, bar=bar)["dense"]
+
+
+def tracklet_embeddings(
+    model: nn.Module,
+    tracklets: Tracklets,
+    config: Config,
+    rules: Sequence[str] = ("dense",),
+    bar: bool = True,
+) -> dict[str, Embeddings]:
+    """Embed tracklets by `rules` on the device, in the precision and at the size of a run.
+
+    Of several processes each embeds every n-th tracklet, and all return the whole.
+    """
+    here, device = world(), resolve_device(config.device)
+    mine = np.arange(here.rank, len(tracklets), here.size)
+    found: dict[str, Embeddings] | Stopped | None = None
+    if len(mine) or here.size == 1:
+        try:
+            with autocast(config.hardware, device):
+                found = embed_by_rules(
+                    for_embedding(model, config.hardware, device),
+                    tracklets.subset(mine),
+                    rules,
+                    frames=config.frames,
+                    size=(config.height, config.width),
+                    batch=config.eval_batch,
+                    device=device,
+                    workers=config.workers,
+                    packed=config.packed,
+                    progress=bar and here.first,
+                )
+        except Stopped as request:  # the other processes have to know
+            found = request
+    shares = [share for share in collect(found) if share is not None]
+    for share in shares:
+        if isinstance(share, Stopped):
+            raise share
+    if here.size == 1:
+        return shares[0]
+    people = torch.tensor(tracklets.pids), torch.tensor(tracklets.camids)
+    whole = {}
+    for rule in rules:
+        vectors = torch.empty(len(tracklets), shares[0][rule].vectors.shape[1])
+        for rank, share in enumerate(shares):
+            vectors[rank :: here.size] = share[rule].vectors
+        whole[rule] = Embeddings(vectors, *people)
+    return whole
 
 
 def _clip_weights(lengths: np.ndarray, frames: int, rule: str) -> Tensor:

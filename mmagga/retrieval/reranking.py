@@ -10,21 +10,16 @@ time, nearly all there is. Memory: N rows of some tens of weights, N (k1 + 1) ne
 of distances whose size is bounded.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from scipy.sparse import csc_array, csr_array, vstack
-from torch.nn.utils.rnn import pad_sequence
 
-from mmagga.data.tracklets import DISTRACTOR
 from mmagga.retrieval.embedding import Embeddings
+from mmagga.retrieval.metrics import Scores, Search, between, score_rows
 from mmagga.retrieval.protocol import Protocol
-from mmagga.retrieval.ranking import Ranking, Search, prepare, squared_distances
-from mmagga.retrieval.scores import Scores, score_ranking
 
-_CELLS = 2**23
-"""Distances held at once while queries are ranked: 64 MB."""
 _ROWS = 64
 """Nodes encoded at once: with their neighbours' vectors, some hundred MB."""
 
@@ -46,46 +41,35 @@ def rerank(
     paper's. Camera rule, ties and errors are those of `evaluate`; `nearest_distance` is the
     re-ranked one. Neither `chunk` nor `device` changes a result.
     """
-    search = prepare(query, gallery, protocol, chunk, device)
-    nodes = replace(search, parts=(search.query, *search.parts))
-    nearest, largest = _neighbours(nodes, max(k1 + 1, k2), chunk)
+    search = Search(query, gallery, protocol, chunk, device)
+    everybody = _joined((search.query, *search.parts))
+    nodes = Search(everybody, everybody, Protocol("nodes", False), chunk, device)
+    nearest, largest = _neighbours(nodes, max(k1 + 1, k2))
     encoding = _encode(nodes, nearest[:, : k1 + 1], largest, round(k1 / 2) + 1)
     if k2 > 1:
         encoding = _rows_of(nearest[:, :k2]) @ encoding / min(k2, nearest.shape[1])
-    return score_ranking(search, _rank(search, encoding, largest, weight, chunk), protocol)
+    return score_rows(search, _distances(search, encoding, largest, weight))
 
 
-def _neighbours(nodes: Search, count: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give each node's nearest nodes, itself among them, (N, count), and largest distance (N,)."""
+def _joined(parts: Sequence[Embeddings]) -> Embeddings:
+    vectors = torch.cat([torch.tensor(np.asarray(part.vectors)) for part in parts])
+    return Embeddings(vectors, *(torch.cat(ids) for ids in zip(*(part[1:] for part in parts))))
+
+
+def _neighbours(nodes: Search, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each node's nearest nodes, itself among them, (N, count), and largest distance (N,).
+
+    Equally near nodes keep their order.
+    """
     n = len(nodes.pids)
     count = min(count, n)
     nearest, largest = np.empty((n, count), np.int32), np.zeros(n)
-    for start in range(0, n, chunk):
-        some = slice(start, min(start + chunk, n))
-        vectors = nodes.rows(np.arange(some.start, some.stop))
-        best = np.full((len(vectors), count), np.inf)
-        for first, block in nodes.blocks(chunk):
-            distances = squared_distances(vectors, block).cpu().numpy()
-            largest[some] = np.maximum(largest[some], distances.max(1))
-            best, nearest[some] = _nearer(best, nearest[some], distances, first)
+    for node, row in enumerate(nodes.distances()):  # (N,)
+        limit = np.partition(row, count - 1)[count - 1]
+        near = np.flatnonzero(row <= limit)
+        nearest[node] = near[row[near].argsort(kind="stable")[:count]]
+        largest[node] = row.max()
     return nearest, largest
-
-
-def _nearer(
-    best: np.ndarray, nearest: np.ndarray, distances: np.ndarray, first: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Merge a block, from node `first` on, into the nearest so far (n, count); earlier on ties."""
-    n, count = best.shape
-    limit = best[:, -1]
-    if distances.shape[1] > count:
-        limit = np.minimum(limit, np.partition(distances, count - 1, axis=1)[:, count - 1])
-    row, column = np.nonzero(distances <= limit[:, None])
-    rows = np.concatenate([np.repeat(np.arange(n), count), row])
-    values = np.concatenate([best.ravel(), distances[row, column]])
-    names = np.concatenate([nearest.ravel(), first + column])
-    order = np.lexsort((names, values, rows))  # stable, and later blocks have larger names
-    kept = order[np.searchsorted(rows[order], np.arange(n))[:, None] + np.arange(count)]
-    return values[kept], names[kept]
 
 
 def _rows_of(neighbours: np.ndarray) -> csr_array:
@@ -116,10 +100,9 @@ def _encode(nodes: Search, nearest: np.ndarray, largest: np.ndarray, half_count:
         expanded.sort_indices()
         row = np.repeat(np.arange(len(sets.indptr) - 1), np.diff(expanded.indptr))
         columns, inverse = np.unique(expanded.indices, return_inverse=True)
-        between = squared_distances(
-            nodes.rows(np.arange(start, start + len(sets.indptr) - 1)), nodes.rows(columns)
-        )
-        distances = between.cpu().numpy()[row, inverse]
+        some = slice(start, start + len(sets.indptr) - 1)
+        sides = nodes.grid(nodes.query, some), nodes.grid(nodes.query, columns)
+        distances = between(*sides)[row, inverse] / nodes.scale**2
         scale = largest[start + row]  # 0 where all nodes are one point, and distances 0 with it
         weights = np.exp(-distances / np.where(scale > 0, scale, 1))
         sums = np.bincount(row, weights, minlength=len(sets.indptr) - 1)
@@ -128,33 +111,16 @@ def _encode(nodes: Search, nearest: np.ndarray, largest: np.ndarray, half_count:
     return vstack(parts, format="csr")
 
 
-def _rank(
-    search: Search, encoding: csr_array, largest: np.ndarray, weight: float, chunk: int
-) -> Ranking:
-    """Rank the matches of every query by the re-ranked distance."""
+def _distances(
+    search: Search, encoding: csr_array, largest: np.ndarray, weight: float
+) -> Iterator[np.ndarray]:
+    """Yield the re-ranked distances (G,) of each query."""
     queries = len(search.query.pids)
-    pids = search.pids.numpy()
     by_column = encoding.tocsc()
-    ranks, rows = [], []
-    nearest, distance = np.full(queries, -1), np.full(queries, np.inf)
-    step = max(1, min(chunk, _CELLS // len(pids)))
-    for start in range(0, queries, step):
-        vectors = search.queries(slice(start, start + step))
-        blocks = [squared_distances(vectors, block) for _, block in search.blocks(chunk)]
-        for q, row in enumerate(torch.cat(blocks, 1).cpu().numpy(), start):  # (G,)
-            row *= weight / (largest[q] or 1)
-            row += (1 - weight) * _jaccard(encoding, by_column, q)[queries:]
-            same = pids == int(search.query.pids[q])
-            junk = search.excluded(np.array([q]), np.arange(len(pids)))[0].numpy()
-            row[junk] = np.inf
-            order = np.argsort(row, kind="stable")
-            hits = same & ~junk & (pids != DISTRACTOR)
-            ranks.append(torch.from_numpy(np.flatnonzero(hits[order]) + 1))
-            rows.append(torch.from_numpy(order[hits[order]]))
-            if not junk.all():
-                nearest[q], distance[q] = order[0], row[order[0]]
-    first, second = (pad_sequence(each, batch_first=True) for each in (ranks, rows))
-    return Ranking(first, second, torch.from_numpy(nearest), torch.from_numpy(distance))
+    for q, row in enumerate(search.distances()):  # (G,)
+        row *= weight / (largest[q] or 1)
+        row += (1 - weight) * _jaccard(encoding, by_column, q)[queries:]
+        yield row
 
 
 def _jaccard(encoding: csr_array, by_column: csc_array, node: int) -> np.ndarray:

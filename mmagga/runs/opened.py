@@ -23,7 +23,7 @@ from mmagga.retrieval import (
     evaluate,
     rank_list,
 )
-from mmagga.retrieval.evaluation import embed_split
+from mmagga.retrieval.embedding import tracklet_embeddings
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
 from mmagga.system.files import commit
@@ -74,7 +74,7 @@ class OpenedRun:
         return stored_embeddings(
             self.run.folder,
             f"{self.checkpoint}-{_content(self.all)}",
-            lambda: embed_split(self.model, self.all, self.config).vectors,
+            lambda: tracklet_embeddings(self.model, self.all, self.config)["dense"].vectors,
         )
 
     @cached_property

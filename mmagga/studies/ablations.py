@@ -25,7 +25,7 @@ from mmagga.config import Config, total_epochs
 from mmagga.data import load_checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
-from mmagga.retrieval.evaluation import score
+from mmagga.retrieval.metrics import score
 from mmagga.runs.run import RUNS, Run
 from mmagga.studies.grids import Grid, changed
 from mmagga.system.progress import progress

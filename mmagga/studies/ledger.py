@@ -25,7 +25,7 @@ from mmagga.retrieval import (
     paired_difference,
     rerank,
 )
-from mmagga.retrieval.evaluation import embed_here
+from mmagga.retrieval.embedding import tracklet_embeddings
 from mmagga.retrieval.yardsticks import Pair, camera_centred, has_cameras, joined
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
@@ -178,7 +178,7 @@ def _embed_sides(
     model: nn.Module, sides: Sequence[Tracklets], config: Config, rules: Sequence[str], bar: bool
 ) -> list[dict[str, Embeddings]]:
     """Embed queries and gallery by each rule; of a single camera the gallery has no rows."""
-    found = [embed_here(model, side, config, rules, bar) for side in sides if len(side)]
+    found = [tracklet_embeddings(model, side, config, rules, bar) for side in sides if len(side)]
     empty = {rule: Embeddings(*(field[:0] for field in e)) for rule, e in found[0].items()}
     return [*found, empty][:2]
 
@@ -189,7 +189,8 @@ def _references(
     """Yield where camera means come from; training people only if they show all test cameras."""
     train = tracklets.split("train")
     if has_cameras(train, *test):
-        yield "camera-centred", embed_here(model, train, config, ("dense",), bar)["dense"]
+        people = tracklet_embeddings(model, train, config, bar=bar)["dense"]
+        yield "camera-centred", people
     yield "camera-centred, transductive", joined(*test)
 
 

@@ -35,7 +35,7 @@ from mmagga.model.build import from_scratch
 from mmagga.model.fast import prepare
 from mmagga.randomness import seed_torch
 from mmagga.retrieval import Scores
-from mmagga.retrieval.evaluation import score
+from mmagga.retrieval.metrics import score
 from mmagga.runs.lock import RunLock
 from mmagga.runs.run import Run
 from mmagga.system.device import autocast, resolve_device, settings

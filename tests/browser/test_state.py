@@ -85,7 +85,7 @@ def test_find_leaves_out_the_querys_own_camera():
 def test_embeddings_are_kept_in_the_run_folder(run, state, monkeypatch):
     vectors = state.vectors
     assert list((run.folder / "embeddings").glob(f"{state.checkpoint}-*.npy"))
-    monkeypatch.setattr(opened, "embed_split", None)  # calling it would fail
+    monkeypatch.setattr(opened, "tracklet_embeddings", None)  # calling it would fail
     torch.testing.assert_close(BrowserState(run).vectors, vectors)
 
 

@@ -135,7 +135,7 @@ def test_where_it_is_from_is_enough_to_make_it_again(page, run):
 
 
 def test_the_second_page_embeds_nothing(run, config, page, tmp_path, monkeypatch):
-    monkeypatch.setattr(opened, "embed_split", None)
+    monkeypatch.setattr(opened, "tracklet_embeddings", None)
     again = Page(write(run, config, tmp_path / "report.html"))
     assert again.headings == page.headings
 

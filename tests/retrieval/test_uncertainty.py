@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mmagga.errors import DataError
-from mmagga.retrieval import bootstrap, paired_difference
+from mmagga.retrieval import bootstrap, crossed_difference, crossed_interval, paired_difference
 
 
 def made(g: np.random.Generator, ids: int = 40, mean: float = 0.6) -> pd.DataFrame:
@@ -106,3 +107,83 @@ def test_different_queries_are_refused():
         paired_difference(table, table.iloc[1:])
     with pytest.raises(DataError, match="different queries"):
         paired_difference(table, table.assign(pid=table["pid"] + 1))
+
+
+def crossed(g, seeds, persons=60, person=0.1, seed=0.0, mean=0.0) -> pd.DataFrame:
+    """Queries × seeds: persons, seeds and each person under each seed have luck of their own."""
+    pids = np.repeat(np.arange(persons), g.integers(1, 6, persons))
+    luck = g.normal(mean, person, persons)[:, None] + g.normal(0, 0.1, (persons, len(seeds)))
+    values = luck[pids] + g.normal(0, seed, len(seeds)) + g.normal(0, 0.1, (len(pids), len(seeds)))
+    index = pd.MultiIndex.from_arrays([np.arange(len(pids)), pids], names=["query", "pid"])
+    return pd.DataFrame(values, index, list(seeds))
+
+
+@pytest.mark.parametrize("seed", [0.0, 0.01, 0.05])
+def test_intervals_over_persons_and_seeds_cover_the_truth(seed):
+    g = np.random.default_rng(0)
+    covered = over_persons_alone = 0
+    for _ in range(300):
+        values = crossed(g, range(3), seed=seed, mean=0.3)
+        _, low, high = crossed_interval(values)
+        covered += low <= 0.3 <= high
+        mean = values.mean(axis=1).rename("average_precision").reset_index()
+        _, low, high = bootstrap(mean, draws=200)
+        over_persons_alone += low <= 0.3 <= high
+    assert 0.92 <= covered / 300 <= 0.99
+    assert over_persons_alone / 300 < 0.70 or seed < 0.05
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [((0, 1), (2, 3)), ((0, 1, 2), (3, 4, 5))])
+@pytest.mark.parametrize("seed", [0.0, 0.03])
+def test_a_row_against_itself_under_other_seeds(ours, theirs, seed):
+    g = np.random.default_rng(1)
+    ps = []
+    for _ in range(300):
+        values = crossed(g, range(6), seed=seed)
+        ps.append(crossed_difference(values[list(ours)], values[list(theirs)]).p)
+    assert np.mean(np.array(ps) <= 0.05) <= 0.08
+    assert 0.42 <= np.mean(ps) <= 0.62
+    assert np.mean(np.array(ps) <= 0.5) > 0.35
+
+
+def test_common_seeds_are_paired():
+    """What a seed does to both rows is no difference between them; unpaired, it would be."""
+    g = np.random.default_rng(2)
+    a = crossed(g, range(3), seed=0.2)
+    b = a + g.normal(0.05, 0.02, a.shape)
+    paired = crossed_difference(a, b)
+    assert paired.low < -0.05 < paired.high
+    assert paired.p < 0.01
+    apart = crossed_difference(a, b.set_axis([3, 4, 5], axis=1))
+    assert apart.difference == pytest.approx(paired.difference)
+    assert apart.high - apart.low > 5 * (paired.high - paired.low)
+    assert crossed_difference(a[[0, 1]], b[[1, 0, 2]]) == crossed_difference(a[[0, 1]], b[[0, 1]])
+
+
+def test_a_variance_by_hand():
+    """Two persons of one query, two seeds: every part of the variance is a short sum."""
+    index = pd.MultiIndex.from_arrays([[0, 1], [7, 8]], names=["query", "pid"])
+    found = crossed_interval(pd.DataFrame([[1.0, 2.0], [3.0, 6.0]], index))
+    # Means of persons 1.5, 4.5 and of seeds 2, 4; the rest of a cell is ±0.5.
+    persons, seeds, rest = 4.5 / 2, 2 / 2, 1 / 4
+    variance = persons + seeds - rest
+    freedom = variance**2 / (persons**2 + seeds**2)
+    assert found.mean == 3
+    assert found.high - 3 == pytest.approx(stats.t.ppf(0.975, freedom) * variance**0.5)
+
+
+def test_what_cannot_be_crossed():
+    values = crossed(np.random.default_rng(3), range(3))
+    for some in (values[[0]], values[values.index.get_level_values("pid") == 5]):
+        mean, low, high = crossed_interval(some)
+        assert math.isfinite(mean)
+        assert math.isnan(low)
+        assert math.isnan(high)
+    assert crossed_difference(values, values) == (0, 0, 0, 1)
+    gaps = values.copy()
+    gaps.iloc[::2, 1] = np.nan
+    assert crossed_interval(gaps) == crossed_interval(values.iloc[1::2])
+    with pytest.raises(DataError, match="different queries"):
+        crossed_difference(values, values.iloc[1:])
+    with pytest.raises(DataError, match="no query has a value"):
+        crossed_interval(values * np.nan)

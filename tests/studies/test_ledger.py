@@ -13,7 +13,7 @@ from mmagga.data import load_tracklets
 from mmagga.data.synthetic import PRESETS, render
 from mmagga.model.build import build_model
 from mmagga.retrieval import PROTOCOLS, evaluate, rerank
-from mmagga.retrieval.evaluation import embed_split, embed_test
+from mmagga.retrieval.embedding import query_and_gallery, tracklet_embeddings
 from mmagga.retrieval.yardsticks import camera_centred, joined
 from mmagga.runs import Run
 from mmagga.studies.ledger import CONVENTIONS, ledger, sampled, show, with_its_run
@@ -46,9 +46,9 @@ def table(model, tracklets, config):
 
 
 def test_each_row_is_what_evaluating_so_gives(table, model, tracklets, config):
-    dense = embed_test(model, tracklets, config, False)
+    dense = query_and_gallery(model, tracklets, config, False)
     few = sampled(tracklets, config.frames, "evenly")
-    people = embed_split(model, tracklets.split("train"), config, False)
+    people = tracklet_embeddings(model, tracklets.split("train"), config, bar=False)["dense"]
     centred = [camera_centred(side, people) for side in dense]
     itself = [camera_centred(side, joined(*dense)) for side in dense]
     scores = {
@@ -57,7 +57,9 @@ def test_each_row_is_what_evaluating_so_gives(table, model, tracklets, config):
         "re-ranking": rerank(*dense, PROTOCOLS["mars"]),
         "camera-centred": evaluate(*centred, PROTOCOLS["mars"]),
         "camera-centred, transductive": evaluate(*itself, PROTOCOLS["mars"]),
-        "T frames evenly": evaluate(*embed_test(model, few, config, False), PROTOCOLS["mars"]),
+        "T frames evenly": evaluate(
+            *query_and_gallery(model, few, config, False), PROTOCOLS["mars"]
+        ),
     }
     rows = table.set_index("convention")
     for name, expected in scores.items():

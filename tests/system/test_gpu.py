@@ -17,7 +17,7 @@ from mmagga.config import DEMO, PAPER, HardwareConfig, StageConfig, to_dict
 from mmagga.data import load_tracklets
 from mmagga.model import load_official
 from mmagga.model.fast import for_embedding, prepare
-from mmagga.retrieval.evaluation import embed_here
+from mmagga.retrieval.embedding import tracklet_embeddings
 from mmagga.runs import Run
 from mmagga.system.device import autocast, settings
 from mmagga.training import train
@@ -164,7 +164,7 @@ def test_killed_and_resumed_it_is_byte_identical(config, tmp_path):
 def test_out_of_memory_in_evaluation_halves_the_batch(config, tiny):
     tracklets = load_tracklets("synthetic", tiny).split("query")
     model = initial_state(config, 3, GPU).model
-    few = embed_here(model, tracklets, config, ("dense",), bar=False)["dense"].vectors
+    few = tracklet_embeddings(model, tracklets, config, bar=False)["dense"].vectors
     biggest, forward = [], type(model).forward
 
     def limited(self, clips):
@@ -175,7 +175,9 @@ def test_out_of_memory_in_evaluation_halves_the_batch(config, tiny):
 
     type(model).forward = limited
     try:
-        again = embed_here(model, tracklets, config, ("dense",), bar=False)["dense"].vectors
+        again = tracklet_embeddings(model, tracklets, config, ("dense",), bar=False)[
+            "dense"
+        ].vectors
     finally:
         type(model).forward = forward
     assert max(biggest) <= 2

@@ -12,7 +12,7 @@ from mmagga.attention.battery.verdict import CLAIMS
 from mmagga.attention.maps import statistics
 from mmagga.attention.matrices import matrix_statistics
 from mmagga.model.head import GuidedAttention, Head, MeanPooling
-from mmagga.retrieval.statistics import Estimate, estimate, estimate_ratio
+from mmagga.retrieval.uncertainty import Estimate, estimate, estimate_ratio
 
 FILMED = "filmed"
 """In the column "occluder": what the camera saw in front of the person, where masks say so."""

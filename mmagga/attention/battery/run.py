@@ -72,7 +72,7 @@ from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
 from mmagga.model.networks import ClipModel
 from mmagga.model.outputs import Tokens
-from mmagga.retrieval.statistics import DRAWS
+from mmagga.retrieval.uncertainty import FINE_DRAWS
 from mmagga.system.progress import progress
 
 PARTS = ("swaps", "erasure", "pixels", "curves")
@@ -114,7 +114,7 @@ def battery(
     pixels_limit: int | None = 8,
     occluders: Sequence[str] = OCCLUDERS,
     curves: Sequence[str] = ("object", "person"),
-    draws: int = DRAWS,
+    draws: int = FINE_DRAWS,
     seed: int = 0,
     parts: Collection[str] = PARTS,
 ) -> Battery:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mmagga.retrieval.statistics import holm
+from mmagga.retrieval.uncertainty import holm
 
 SUPPORTED, TOO_SMALL, NOT_SUPPORTED = "supported", "too small to matter", "not supported"
 NOT_MEASURED = ""

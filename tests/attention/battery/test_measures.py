@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from mmagga.attention.battery import measures
-from mmagga.retrieval.statistics import estimate, estimate_ratio, holm
+from mmagga.retrieval.uncertainty import estimate, estimate_ratio, holm
 
 CLIPS, TOKENS = 50, 16
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from mmagga.errors import DataError, NumericError
-from mmagga.retrieval import PROTOCOLS, Embeddings, Protocol, evaluate, rank_list
+from mmagga.retrieval import PROTOCOLS, Embeddings, Protocol, evaluate, metrics, rank_list
 
 PARITY = Path(__file__).parents[1] / "parity"
 PLAIN = PROTOCOLS["query_gallery"]
@@ -138,7 +138,7 @@ def test_scikit_learn_agrees():
 
 
 @pytest.mark.parametrize("protocol", ["mars", "query_gallery"])
-def test_chunk_changes_nothing(protocol):
+def test_chunk_changes_nothing(protocol, monkeypatch):
     query, gallery = random_set(70, 3, dim=512), random_set(333, 4, dim=512)
     gallery.vectors[200:300] = gallery.vectors[:100]  # exact ties, far apart
     gallery.vectors[50:60] = query.vectors[:10]
@@ -146,6 +146,9 @@ def test_chunk_changes_nothing(protocol):
     for chunk in (13, 64, 333):
         part = evaluate(query, gallery, PROTOCOLS[protocol], chunk=chunk)
         pd.testing.assert_frame_equal(part.per_query, whole.per_query, check_exact=True)
+    monkeypatch.setattr(metrics, "_CELLS", 1000)  # three queries at once
+    part = evaluate(query, gallery, PROTOCOLS[protocol])
+    pd.testing.assert_frame_equal(part.per_query, whole.per_query, check_exact=True)
 
 
 def test_threads_change_nothing():
