@@ -364,6 +364,28 @@ def _differences(
     return changed
 
 
+def differences(config: Config, reference: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that can change the result and differ: dotted name, (value, reference's).
+
+    A setting that only one of them has, such as a third stage, is None in the other.
+    """
+    changed = flat(science(config)) | flat(science(reference))
+    a, b = (flat(values | values["hardware"]) for values in map(to_dict, (config, reference)))
+    return {name: (a.get(name), b.get(name)) for name in changed if a.get(name) != b.get(name)}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names; stages count from 0."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {str(i): item for i, item in enumerate(value)}
+        found |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return found
+
+
 def config_hash(config: Config) -> str:
     """Return twelve hex digits of what `science` returns; the run's identity.
 

@@ -43,6 +43,7 @@ def curves_figure(curves: pd.DataFrame, yardsticks: pd.DataFrame, *, title: str)
 
     `curves` has the columns label, seed, step and mAP, `yardsticks` method and mAP: dashed lines.
     """
+    curves = curves.dropna(subset="mAP")
     labels = list(dict.fromkeys(curves["label"]))
     with plt.rc_context(STYLE):
         colours = seaborn.color_palette("colorblind", len(labels))

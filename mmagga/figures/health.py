@@ -1,9 +1,10 @@
 """Pictures of the health of a network: of one run, and of several ways to train it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,16 +51,21 @@ def _branches(axes: Axes, steps: list[int], epochs: Records, what: str, unit: fl
             axes.plot(steps, [unit * v for v in values], color=colour, label=name)
 
 
-def dead_units_figure(runs: Mapping[str, Records], *, title: str) -> Figure:
-    """Draw the most dead branch over the steps of several runs, named by how they were trained."""
+def dead_units_figure(curves: pd.DataFrame, *, title: str) -> Figure:
+    """Draw the dead units of the worst branch over the steps of several ways to train.
+
+    `curves` is `mmagga.studies.comparison.curves`; ways "from random weights" are dashed.
+    """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.2, 4.2))
-        for (name, epochs), colour in zip(runs.items(), COLOURS * 2, strict=False):
-            worst = [100 * max(epoch["health"]["dead"].values()) for epoch in epochs]
-            style = "--" if "random" in name else "-"
-            axes.plot([e["step"] for e in epochs], worst, style, color=colour, label=name)
+        figure, axes = plt.subplots(figsize=(8.6, 4.2))
+        seaborn.lineplot(
+            curves.assign(dead=100 * curves["dead"], start=curves["label"].str.contains("random")),
+            x="step", y="dead", hue="label", style="start", palette="colorblind", ax=axes,
+            errorbar=None, legend=False,
+        )  # fmt: skip
+        lines = dict(zip(dict.fromkeys(curves["label"]), axes.lines, strict=True))
         axes.axhline(100 * ALARM, color=RED, ls=":", lw=1)
         axes.set(xlabel="training step", ylabel="dead units of the worst branch (%)", title=title)
         axes.set_ylim(0, 100)
-        figure.legend(loc="outside right upper")
+        figure.legend(lines.values(), lines.keys(), loc="outside right upper")
     return figure

@@ -10,13 +10,12 @@ matrices.jsonl     MMA, at the end of each stage     checkpoints/       see `mma
 import json
 import platform
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmagga import __version__
-from mmagga.config import Config, config_hash, from_dict, science, to_dict
+from mmagga.config import Config, config_hash, differences, from_dict, to_dict
 from mmagga.errors import CheckpointError, MmaggaError
 from mmagga.runs.records import latest_record, saved_steps
 from mmagga.system.files import append_line, sync, write_csv, write_json, write_text
@@ -269,22 +268,8 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _difference(ours: Config, theirs: Config) -> str:
-    """Name the fields in which two configurations differ, and compute something else."""
-    changed = dict(_flat(science(ours))) | dict(_flat(science(theirs)))
-    a, b = (dict(_flat(values | values["hardware"])) for values in map(to_dict, (ours, theirs)))
+    """Name the settings in which two configurations differ, and compute something else."""
     return "; ".join(
-        f"{key} is {a.get(key, 'absent')}, not {b.get(key, 'absent')}"
-        for key in changed
-        if a.get(key) != b.get(key)
+        f"{name} is {'absent' if a is None else a}, not {'absent' if b is None else b}"
+        for name, (a, b) in differences(ours, theirs).items()
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give nested fields one by one, by their dotted names."""
-    for key, value in values.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            value = dict(enumerate(value))
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

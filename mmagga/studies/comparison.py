@@ -92,15 +92,23 @@ def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def curves(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return one row for each evaluation of each run: label, seed, split, step, mAP."""
-    rows = [
-        {"label": cell.label, "seed": cell.config.seed, "split": cell.config.split,
-         "step": epoch["step"], "mAP": epoch["metrics"]["mAP"]}
-        for cell in cells
-        for epoch in cell.run.records("epochs")
-        if "metrics" in epoch
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["label", "seed", "split", "step", "mAP"])
+    """Return one row for each epoch of each run: label, seed, split, step, and what was measured.
+
+    mAP (NaN where the epoch was not evaluated); `dead`, the share of dead units of the worst
+    branch; `guide`, the largest cosine of two clips' guides; `trunk`; see `mmagga.training.health`.
+    """
+    rows = []
+    for cell in cells:
+        for epoch in cell.run.records("epochs"):
+            health = epoch["health"]
+            rows.append(
+                {"label": cell.label, "seed": cell.config.seed, "split": cell.config.split,
+                 "step": epoch["step"], "mAP": epoch.get("metrics", {}).get("mAP", np.nan),
+                 "dead": max(health["dead"].values()),
+                 "guide": max(health["guide"].values(), default=np.nan),
+                 "trunk": health["trunk"]}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def without_learning(cells: Sequence[Cell]) -> pd.DataFrame:
