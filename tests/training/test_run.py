@@ -20,10 +20,17 @@ import torchvision
 from mmagga.__main__ import main
 from mmagga.config import DEMO, StageConfig, to_dict
 from mmagga.data import clips, load_tracklets
-from mmagga.data.files import index
 from mmagga.data.synthetic import render
-from mmagga.errors import CheckpointError, MmaggaError, NumericError, ResourceError, Stopped
+from mmagga.errors import (
+    CheckpointError,
+    DataError,
+    MmaggaError,
+    NumericError,
+    ResourceError,
+    Stopped,
+)
 from mmagga.model.head import MMA
+from mmagga.retrieval import embedding
 from mmagga.runs import Run, list_runs
 from mmagga.runs.status import status
 from mmagga.training import loop, train, train_step
@@ -356,17 +363,109 @@ def test_a_killed_reader_is_named(config, tmp_path, monkeypatch):
 
 
 def test_other_data_in_the_same_folder_are_refused(config, finished, tmp_path):
-    """A frame with other pixels, a tracklet with other frames: both are seen before a step."""
+    """Two frames exchanged under an existing index: the names are the same, the pixels are not."""
     copy, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(config.root, copy)
     shutil.copytree(finished.folder, run)
     elsewhere = dataclasses.replace(config, root=copy)
     train(elsewhere, run, bar=False)  # the same data in another place are welcome
-    frame = sorted((copy / "bbox_train").rglob("*.jpg"))[0]
-    frame.write_bytes(sorted((copy / "bbox_train").rglob("*.jpg"))[1].read_bytes())
-    shutil.rmtree(index.cache_dir(load_tracklets("synthetic", copy)))
-    with pytest.raises(CheckpointError, match="trained on other frames"):
+    before = (run / "config.json").read_bytes()
+    one, other = sorted((copy / "bbox_train").rglob("*.jpg"))[:2]
+    for path, content in ((one, other.read_bytes()), (other, one.read_bytes())):
+        path.write_bytes(content)
+    with (
+        pytest.warns(UserWarning, match=f"2 of .* frames .* have changed .*{one.name}"),
+        pytest.raises(CheckpointError, match="trained on other frames"),
+    ):
         train(elsewhere, run, bar=False)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_nothing_is_written_into_a_run_that_cannot_be_carried_on(
+    config, finished, tmp_path, monkeypatch
+):
+    """A finished run's configuration stays, and a run without data leaves no folder."""
+    before = state_of(finished.folder)
+    nowhere = dataclasses.replace(config, root=tmp_path / "nowhere", workers=1)
+    with pytest.raises(DataError):
+        train(nowhere, finished.folder, bar=False)
+    with pytest.raises(DataError):
+        train(nowhere, tmp_path / "new", bar=False)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MmaggaError, match="pip install"):
+        train(dataclasses.replace(config, tensorboard=True), tmp_path / "new", bar=False)
+    assert not (tmp_path / "new").exists()
+    train(dataclasses.replace(config, workers=1), finished.folder, bar=False)
+    assert state_of(finished.folder) == before
+
+
+def state_of(folder):
+    names = [path for path in folder.rglob("*") if path.is_file() and path.name != "run.lock"]
+    return {str(path): path.read_bytes() for path in names}
+
+
+def test_a_stop_during_an_evaluation_is_obeyed_at_once_and_nothing_is_lost(
+    config, finished, tmp_path, monkeypatch
+):
+    """The weights are saved before it begins; the same command evaluates them."""
+    clips_seen = []
+    forward = embedding._forward
+
+    def interrupted(*arguments):
+        clips_seen.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return forward(*arguments)
+
+    monkeypatch.setattr(embedding, "_forward", interrupted)
+    run = Run(tmp_path / "run")
+    with pytest.raises(Stopped, match="stopped at step 8, before its evaluation was done"):
+        train(config, run.folder, bar=False)
+    assert len(clips_seen) == 1
+    assert run.saved_step() == 8
+    assert not run.load_metrics()
+    monkeypatch.undo()
+    step = loop.train_step
+    monkeypatch.setattr(loop, "train_step", None)  # no step is done again
+    assert_same_run(train(config, run.folder, bar=False), finished)
+    monkeypatch.setattr(loop, "train_step", step)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(config, tmp_path_factory):
+    one = dataclasses.replace(config, stages=(StageConfig(1, 1e-3, "all_but_mma"),))
+    return one, train(one, tmp_path_factory.mktemp("runs") / "one", bar=False)
+
+
+@pytest.mark.parametrize("lost", ["save_queries", "save_metrics", "epoch"])
+def test_killed_between_weights_and_what_speaks_of_them(one_epoch, tmp_path, monkeypatch, lost):
+    """Wherever it falls, the next start finds the weights and writes the rest, byte for byte."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*arguments):
+        raise Killed
+
+    if lost == "epoch":
+        append = Run.append
+        monkeypatch.setattr(
+            Run, "append", lambda *a: die() if a[1:] and a[1] == "epochs" else append(*a)
+        )
+    else:
+        monkeypatch.setattr(Run, lost, die)
+    run = Run(tmp_path / "run")
+    one, whole = one_epoch
+    with pytest.raises(Killed):
+        train(one, run.folder, bar=False)
+    assert run.saved_step() == 2
+    assert status_of(run) != "finished"
+    monkeypatch.undo()
+    assert_same_run(train(one, run.folder, bar=False), whole)
+    assert status_of(run) == "finished"
+
+
+def status_of(run):
+    return next(line for line in status(run).splitlines() if line.startswith("state")).split()[1]
 
 
 def test_a_checkpoint_of_an_older_version_says_so(config, finished, tmp_path, capsys):
