@@ -54,6 +54,16 @@ class Planted(nn.Module):
         return weights / weights.sum(1, keepdim=True)
 
 
+class Bounded(nn.Module):
+    """Weights ∝ exp(-o): the largest answer that GGA's bound allows."""
+
+    def reset_parameters(self):
+        self.forward = lambda parts, guide: torch.full(parts.shape[:2], 1 / parts.shape[1])
+
+    def forward(self, parts, guide):
+        return (-parts[..., 0]).softmax(1)
+
+
 class Blind(nn.Module):
     """Random weights, whatever is shown."""
 
@@ -74,7 +84,7 @@ def planted(strength):
     nn.init.zeros_(head.project["global"].weight)  # so that everything depends on the parts
     nn.init.zeros_(head.frame_score.weight)
     nn.init.zeros_(head.frame_score.bias)
-    head.part_score["p1"] = Planted(strength)
+    head.part_score["p1"] = strength if isinstance(strength, nn.Module) else Planted(strength)
     return ClipModel(Eye(), head).eval()
 
 

@@ -59,34 +59,3 @@ def test_the_ablation_is_the_committed_one():
             wanted = row[["difference", "difference_low", "difference_high"]]
             said = [float(x.replace("−", "-")) for x in re.findall(r"[−+]\d+\.\d", line)]
             assert said == pytest.approx(100 * wanted, abs=0.0501)
-
-
-def test_what_gga_does_is_the_committed_study():
-    results = ROOT / "data" / "results"
-    study = pd.read_csv(results / "attention.csv").set_index(
-        ["arm", "measure", "branch", "occluder"]
-    )
-    section = README.split("### What GGA does with occluders")[1].split("\n###")[0]
-    said = " ".join(section.replace("−", "-").split())
-
-    def ends(line, digits, unit=1):
-        low, high = (f"{unit * line[end]:+.{digits}f}" for end in ("low", "high"))
-        return f"({low} to {high})"
-
-    for arm, words in (("clear", "by"), ("occluders", "falls to")):
-        line = study.loc[arm, "A1 DiD", "p1", "object"]
-        assert f"{words} {line['value']:.2f}" in said
-        assert ends(line, 2) in said
-    assert study.loc["clear", "A1 DiD", "p1", "object"]["supported"] == 3
-    removed = study.loc["clear", "A2 corruption removed", "p1", "object"]
-    assert f"{100 * removed['value']:.1f} % of its weight" in said
-    assert f"the best possible is {100 * removed['attainable']:.0f} %" in said
-    gain = study.loc["clear", "A7 swap gain", "parts", "object"]
-    assert (
-        f"gain {100 * gain['value']:.1f} points of mAP over clean ones {ends(gain, 1, 100)}" in said
-    )
-    assert f"would gain {100 * gain['attainable']:.1f}" in said
-    verdicts = pd.concat(pd.read_csv(p) for p in results.glob("attention*_verdicts.csv"))
-    verdicts = verdicts[verdicts["occluder"] == "all"]
-    assert len(verdicts[["arm", "run"]].drop_duplicates()) == 9
-    assert not (verdicts[["reacts", "matters"]] == "supported").any(axis=None)

@@ -17,8 +17,10 @@ from mmagga.attention.maps import weights
 from mmagga.model.head import Head
 from mmagga.model.outputs import Attention, Tokens
 
-How = Literal["uniform", "permuted", "inverted", "oracle", "temperature", "frames"]
-SWAPS: tuple[How, ...] = ("uniform", "permuted", "inverted", "oracle", "temperature", "frames")
+How = Literal["uniform", "permuted", "inverted", "oracle", "soft oracle", "temperature", "frames"]
+SWAPS: tuple[How, ...] = (
+    "uniform", "permuted", "inverted", "oracle", "soft oracle", "temperature", "frames",
+)  # fmt: skip
 OCCLUDED = 0.5
 """Share of its cells from which on a token counts as occluded."""
 
@@ -41,14 +43,15 @@ def swapped(
     | inverted    | ∝ 1/a, exp(-score) of a softmax                                              |
     | oracle      | 0 on occluded tokens (share ≥ `OCCLUDED`), as before on the others, ∝; uniform |
     |             | where all are occluded                                                       |
+    | soft oracle | ∝ exp(-covered share / temperature): within GGA's bound at its temperature    |
     | temperature | ∝ a^(1/temperature): the softmax's at temperature times its own, exactly     |
     | frames      | what its frame weighs, shared evenly by the frame's parts                    |
 
     Args:
         attention: of B clips.
         how: see the table.
-        temperature: of "temperature": below 1 sharpens, above 1 flattens.
-        occluded: of "oracle": each token's occluded share, (B, T, P) for each branch that is
+        temperature: of "temperature" and "soft oracle": below 1 sharpens, above 1 flattens.
+        occluded: of the oracles: each token's occluded share, (B, T, P) for each branch that is
             swapped, "global" (B, T, 1); see `occluders.token_shares`.
         generator: of "permuted": one for all clips, or one for each.
         branches: which to swap, by name. By default all granularities, and not "global": the
@@ -87,14 +90,16 @@ def _swap(
         return _permuted(w, generator)
     if how == "inverted":
         return _sharpened(w, -1.0)
+    if temperature <= 0:
+        raise ValueError(f"a temperature is positive, not {temperature}")
     if how == "temperature":
-        if temperature <= 0:
-            raise ValueError(f"a temperature is positive, not {temperature}")
         return _sharpened(w, 1 / temperature)
     if how == "frames":
         return (attention.frames / w.shape[2]).unsqueeze(2).expand_as(w)
     if occluded is None:
-        raise ValueError('"oracle" needs `occluded`: the occluded share of every token')
+        raise ValueError(f'"{how}" needs `occluded`: the occluded share of every token')
+    if how == "soft oracle":
+        return (-occluded[name].to(w) / temperature).flatten(1).softmax(1).view_as(w)
     kept = w * (occluded[name] < OCCLUDED)
     mass = kept.sum((1, 2), keepdim=True)
     return torch.where(mass > 0, kept / mass, 1 / w[0].numel())

@@ -1,4 +1,4 @@
-"""Pictures of the attention battery: forest plot and robustness curves."""
+"""Pictures of the attention battery: forest plot, where the harm goes, robustness curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,18 +12,34 @@ from matplotlib.lines import Line2D
 from mmagga.figures.style import BLACK, BLUE, COLOURS, GREEN, GREY, ORANGE, STYLE
 
 FOREST: Mapping[str, str] = {
-    "A1 DiD": "A1 answer to the occluder\n(nats; below is away from it)",
-    "A2 corruption removed": "A2 occluder's mass\nremoved (share)",
-    "A4 AUROC": "A4 clean above occluded\n(probability)",
-    "A9 occluder share": "A9 contribution on occluder\nless its area (share)",
-    "A7 swap gain": "A7 gain over uniform,\noccluded less clean (mAP)",
-    "A12 robustness": "A12 flatter than uniform\n(mAP)",
+    "response": "response to the occluder\n(nats; left is away from it)",
+    "weight removed": "weight taken off it\n(share)",
+    "gain over uniform weights": "gain over uniform weights\n(AP)",
+    "extra gain under an occluder": "gain, less that without\nthe occluder (AP)",
 }
 """Measures of the forest plot, with their units."""
 
-_SHORT = {"supported": "supported", "too small to matter": "too small", "not supported": "no"}
-_COLOUR = {"supported": GREEN, "too small to matter": ORANGE, "not supported": GREY, "": BLACK}
-_MARK = {"supported": "o", "too small to matter": "D", "not supported": "s", "": "o"}
+_COLOUR = {
+    "supported": GREEN,
+    "too small to matter": ORANGE,
+    "shown to be absent": COLOURS[5],
+    "cannot tell": GREY,
+    "": BLACK,
+}
+_MARK = {
+    "supported": "o",
+    "too small to matter": "D",
+    "shown to be absent": "s",
+    "cannot tell": "v",
+    "": "o",
+}
+_SHORT = {
+    "supported": "supported",
+    "too small to matter": "too small",
+    "shown to be absent": "absent",
+    "cannot tell": "cannot tell",
+}
+_NAMES = {"global": "frames", "parts": "all parts", "none": "as they are"}
 
 
 def forest_figure(
@@ -31,30 +47,27 @@ def forest_figure(
 ) -> Figure:
     """Draw value and interval of the battery's main measures, a panel each, one row a claim.
 
-    `table` is `Battery.table`. Filled: the trained network, coloured and shaped by the verdict,
-    which is written beside it with the best value that weights could reach. Hollow: untrained.
-    Solid line: random weights; dashed: the threshold that was fixed before.
+    `table` is `Battery.table`. Filled: the trained network, coloured and shaped by the word,
+    which is written beside it. Hollow circle: untrained; hollow diamond: the best weights within
+    the bound. Solid line: no effect; dashed: the smallest effect of interest.
     """
-    chosen = table[table["measure"].isin(measures)].fillna({"verdict": ""})
+    chosen = table[table["measure"].isin(measures)].fillna({"word": ""})
     rows = list(dict.fromkeys(zip(chosen["branch"], chosen["occluder"])))
     rows.sort(key=lambda row: _place(row, chosen))
     panels = [name for name in measures if name in set(chosen["measure"])]
     with plt.rc_context(STYLE):
-        columns = min(3, len(panels))
-        lines = -(-len(panels) // columns)
         figure, grid = plt.subplots(
-            lines, columns, sharey=True, squeeze=False,
-            figsize=(1.6 + 3.6 * columns, 0.8 + lines * (0.8 + 0.25 * len(rows))),
+            1, len(panels), sharey=True, squeeze=False,
+            figsize=(2.0 + 3.0 * len(panels), 1.6 + 0.2 * len(rows)),
         )  # fmt: skip
         for axes, name in zip(grid.flat, panels):
             _panel(axes, chosen[chosen["measure"] == name], rows)
             axes.set_title(measures[name], fontsize=10)
-        for axes in grid.flat[len(panels) :]:
-            axes.axis("off")
-        grid[0, 0].set_yticks(range(len(rows)), [f"{b}, {o}" for b, o in rows])
+        labels = [f"{_NAMES.get(b, b)}, {_NAMES.get(o, o)}" for b, o in rows]
+        grid[0, 0].set_yticks(range(len(rows)), labels)
         grid[0, 0].set_ylim(len(rows) - 0.4, -0.6)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        figure.legend(handles=_legend(), loc="outside lower left", ncols=4, fontsize=9)
+        figure.legend(handles=_legend(), loc="outside lower left", ncols=5, fontsize=9)
     return figure
 
 
@@ -64,22 +77,22 @@ def _place(row: tuple[str, str], table: pd.DataFrame) -> tuple[int, int]:
 
 
 def _panel(axes: Axes, table: pd.DataFrame, rows: Sequence[tuple[str, str]]) -> None:
-    axes.axvline(table["random"].iloc[0], color=BLACK, lw=1)
-    threshold = table["threshold"].dropna()
-    if len(threshold):
-        axes.axvline(threshold.iloc[0], color=BLACK, lw=1, ls="--")
-    for found in table.itertuples():
-        y = rows.index((found.branch, found.occluder))
-        colour, mark = _COLOUR[found.verdict], _MARK[found.verdict]
-        axes.plot([found.low, found.high], [y, y], color=colour, lw=2)
-        axes.plot(found.value, y, mark, color=colour, ms=5)
-        axes.plot(found.untrained, y, "o", mfc="white", mec=BLUE, ms=4)
-        note = _SHORT.get(found.verdict, "")
-        if np.isfinite(found.attainable):
-            note += f" (best {found.attainable:.2f})"
-        axes.text(1.02, y, note.strip(), transform=axes.get_yaxis_transform(), fontsize=9,
-                  va="center", color=colour)  # fmt: skip
-    axes.tick_params(labelsize=9)
+    axes.axvline(0, color=BLACK, lw=1)
+    smallest = table["smallest"].dropna()
+    if smallest.nunique() == 1:
+        axes.axvline(smallest.iloc[0], color=BLACK, lw=1, ls="--")
+    for line in table.itertuples():
+        y = rows.index((line.branch, line.occluder))
+        colour, mark = _COLOUR[line.word], _MARK[line.word]
+        axes.plot([line.low, line.high], [y, y], color=colour, lw=2)
+        axes.plot(line.value, y, mark, color=colour, ms=5)
+        axes.plot(line.untrained, y, "o", mfc="white", mec=BLUE, ms=4)
+        axes.plot(line.ceiling, y, "D", mfc="white", mec=GREY, ms=4)
+        if smallest.nunique() > 1 and np.isfinite(line.smallest):
+            axes.plot([line.smallest] * 2, [y - 0.4, y + 0.4], color=BLACK, lw=1, ls="--")
+        axes.text(1.02, y, _SHORT.get(line.word, ""), fontsize=8, va="center", color=colour,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+    axes.tick_params(labelsize=8)
     axes.grid(axis="y", visible=False)
     axes.locator_params(axis="x", nbins=4)
     for y in range(1, len(rows)):
@@ -94,11 +107,52 @@ def _legend() -> list[Line2D]:
     ]
     return [
         *words,
-        Line2D([], [], color=BLACK, marker="o", lw=2, ms=5, label="control, or too few clips"),
+        Line2D([], [], color=BLACK, marker="o", lw=2, ms=5, label="a control: no claim"),
         Line2D([], [], color=BLUE, marker="o", mfc="white", lw=0, ms=4, label="untrained"),
-        Line2D([], [], color=BLACK, lw=1, label="random weights"),
-        Line2D([], [], color=BLACK, lw=1, ls="--", label="threshold"),
-    ]
+        Line2D([], [], color=GREY, marker="D", mfc="white", lw=0, ms=4,
+               label="best weights within the bound"),
+        Line2D([], [], color=BLACK, lw=1, label="no effect"),
+        Line2D([], [], color=BLACK, lw=1, ls="--", label="smallest effect of interest"),
+    ]  # fmt: skip
+
+
+_WAYS = {
+    "": ("in all", BLACK),
+    " through the weights": ("through the weights", COLOURS[0]),
+    " through the content": ("through the content", COLOURS[1]),
+}
+
+
+def harm_figure(table: pd.DataFrame, *, title: str) -> Figure:
+    """Draw what each occluder costs, and how much of it goes through the weights and the content.
+
+    `table` is `Battery.table`; the two parts add up to the whole. Bars are 95 % intervals over
+    persons (and networks).
+    """
+    units = {"AP": ("cost in average precision (points)", 100), "margin": ("cost in margin", 1)}
+    harm = table[table["measure"].str.startswith("harm (")]
+    occluders = list(harm["occluder"].unique())
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(
+            1, 2, sharey=True, squeeze=False, figsize=(9.6, 1.6 + 0.5 * len(occluders))
+        )
+        for axes, (unit, (label, scale)) in zip(grid.flat, units.items()):
+            axes.axvline(0, color=BLACK, lw=1)
+            for place, (way, (name, colour)) in enumerate(_WAYS.items()):
+                for line in harm[harm["measure"] == f"harm ({unit}){way}"].itertuples():
+                    y = occluders.index(line.occluder) + 0.24 * (place - 1)
+                    ends = [scale * line.low, scale * line.high]
+                    axes.plot(ends, [y, y], color=colour, lw=2)
+                    axes.plot(scale * line.value, y, "osD"[place], color=colour, ms=5, label=name)
+            axes.set_xlabel(label)
+            axes.grid(axis="y", visible=False)
+        grid[0, 0].set_yticks(range(len(occluders)), occluders)
+        grid[0, 0].set_ylim(len(occluders) - 0.4, -0.6)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        named = dict(zip(labels, handles))
+        figure.legend(named.values(), named, loc="outside lower left", ncols=3, fontsize=9)
+    return figure
 
 
 _LINES = {
@@ -106,7 +160,7 @@ _LINES = {
     ("uniform", "parts"): ("uniform over each granularity", COLOURS[1], "-", "s"),
     ("uniform", "all"): ("average pooling of all", COLOURS[5], ":", "^"),
     ("frames", "parts"): ("frame weights only", COLOURS[3], "-.", "v"),
-    ("oracle", "parts"): ("oracle: nothing on occluded tokens", COLOURS[2], "--", "D"),
+    ("soft oracle", "parts"): ("best weights of this kind", COLOURS[2], "--", "D"),
 }
 _AXES = {
     "area": "area of the occluder (% of a frame, in half of the frames)",

@@ -1,4 +1,6 @@
-"""Picture of an attention study: several networks of each way of training, side by side."""
+"""Pictures of an attention study: several networks of each way of training, side by side."""
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -8,40 +10,50 @@ from matplotlib.figure import Figure
 from mmagga.figures.style import BLACK, COLOURS, GREY, STYLE
 
 BRANCHES = ("p2", "p1", "p3", "global", "parts")
-OCCLUDERS = ("object", "person", "noise")
+OCCLUDERS = ("none", "filmed", "object", "person", "noise")
 ARMS = {
     "occluders": "rendered, trained with occluders",
     "clear": "rendered, trained without",
+    "taught": "taught to ignore occluders",
+    "shuffled": "trained on shuffled labels",
     "photographs": "real photographs",
 }
 PANELS = {
-    "A1 DiD": ("Does attention turn away from an occluder?", "A1, nats; left is away from it", 1),
-    "A7 swap gain": (
-        "Does that help to find occluded people?",
-        "A7, mAP gained over uniform weights,\noccluded less clean, in points; right is help",
-        100,
+    "response": (
+        "Does attention turn away\nfrom an occluder?", "response in nats; left is away from it", 1
     ),
-}
+    "gain over uniform weights": (
+        "Do the weights help\nto find people?", "mAP over uniform weights, points", 100
+    ),
+    "extra gain under an occluder": (
+        "Do they help more\nunder an occluder?", "that gain less the one without, points", 100
+    ),
+}  # fmt: skip
 """Measure: its question, axis and unit."""
+_NAMES = {"parts": "all parts", "global": "frames", "none": "as they are"}
+_MARKS = "osD^vP"
 
 
 def attention_study_figure(study: pd.DataFrame, *, title: str) -> Figure:
-    """Draw mean and range of each arm's networks for the two deciding measures.
+    """Draw the pooled mean and 95 % interval of each arm's networks for the deciding measures.
 
-    `study` has the columns of data/results/attention.csv. A bar reaches from the lowest to the
-    highest end of the networks' 95 % intervals; a diamond is the best that weights could reach.
+    `study` has the columns of data/results/attention.csv. A hollow diamond is the best that weights
+    within GGA's bound could reach, a dashed line the smallest effect of interest.
     """
     study = study[study["measure"].isin(PANELS) & study["occluder"].isin(OCCLUDERS)]
-    rows = [(b, o) for b in BRANCHES for o in OCCLUDERS if b in set(study["branch"])]
+    known = set(zip(study["branch"], study["occluder"]))
+    rows = [(b, o) for b in BRANCHES for o in OCCLUDERS if (b, o) in known]
     arms = list(study["arm"].unique())
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(11, 1.8 + 0.34 * len(rows)))
+        figure, panels = plt.subplots(
+            1, len(PANELS), sharey=True, figsize=(13, 2.2 + (0.16 + 0.13 * len(arms)) * len(rows))
+        )
         for axes, (measure, (question, label, unit)) in zip(panels, PANELS.items()):
-            found = study[study["measure"] == measure]
-            _draw(axes, found, rows, arms, unit)
-            axes.set(title=question, xlabel=label)
-        names = {"parts": "all parts", "global": "frames"}
-        panels[0].set_yticks(range(len(rows)), [f"{names.get(b, b)}, {o}" for b, o in rows])
+            _draw(axes, study[study["measure"] == measure], rows, arms, unit)
+            axes.set_title(question, fontsize=11)
+            axes.set_xlabel(label, fontsize=9)
+        labels = [f"{_NAMES.get(b, b)}, {_NAMES.get(o, o)}" for b, o in rows]
+        panels[0].set_yticks(range(len(rows)), labels)
         panels[0].set_ylim(len(rows) - 0.4, -0.6)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         pairs = [axes.get_legend_handles_labels() for axes in panels]
@@ -53,20 +65,59 @@ def attention_study_figure(study: pd.DataFrame, *, title: str) -> Figure:
 def _draw(
     axes: Axes, found: pd.DataFrame, rows: list[tuple[str, str]], arms: list[str], unit: float
 ) -> None:
-    axes.axvline(0, color=BLACK, lw=1, label="random or uniform weights")
-    threshold = unit * found["threshold"].iloc[0]
-    if threshold:
-        axes.axvline(threshold, color=BLACK, lw=1, ls="--", label=f"wanted: left of {threshold:g}")
+    axes.axvline(0, color=BLACK, lw=1, label="no effect")
+    if len(found):
+        least = unit * found["smallest"].abs().min() * (-1 if found["smallest"].min() < 0 else 1)
+        axes.axvline(least, color=BLACK, lw=1, ls="--", label="smallest effect of interest")
     for line in found.itertuples():
         arm = arms.index(line.arm)
-        y = rows.index((line.branch, line.occluder)) + 0.24 * (arm - (len(arms) - 1) / 2)
-        colour, name = COLOURS[arm], f"{ARMS.get(line.arm, line.arm)}, {line.seeds} networks"
+        y = rows.index((line.branch, line.occluder)) + 0.7 / len(arms) * (arm - (len(arms) - 1) / 2)
+        colour = COLOURS[arm % len(COLOURS)]
+        some = "network" if line.runs == 1 else "networks"
+        name = f"{ARMS.get(line.arm, line.arm)}, {line.runs:.0f} {some}"
         axes.plot([unit * line.low, unit * line.high], [y, y], color=colour, lw=2)
-        axes.plot(unit * line.value, y, "o", color=colour, ms=5, label=name)
-        if line.measure == "A7 swap gain" and pd.notna(line.attainable):
-            axes.plot(unit * line.attainable, y, "D", mfc="white", mec=GREY, ms=5,
-                      label="with nothing on occluded tokens")  # fmt: skip
+        axes.plot(unit * line.value, y, _MARKS[arm % 6], color=colour, ms=5, label=name)
+        if pd.notna(line.ceiling):
+            axes.plot(unit * line.ceiling, y, "D", mfc="white", mec=GREY, ms=4,
+                      label="best weights within the bound")  # fmt: skip
     axes.grid(axis="y", visible=False)
     for y in range(1, len(rows)):
         if rows[y][0] != rows[y - 1][0]:
             axes.axhline(y - 0.5, color="#D0D0D0", lw=0.8)
+
+
+MAPS_TITLE = "Does a map know what parts are worth?"
+
+
+def parts_figure(study: pd.DataFrame, *, title: str = MAPS_TITLE) -> Figure:
+    """Draw how well each map ranks the parts of a person by what the match loses without them.
+
+    `study` has the columns of data/results/attention.csv, with or without "arm".
+    """
+    study = study if "arm" in study else study.assign(arm="")
+    found = study[study["measure"] == "rank with what parts are worth"]
+    maps, arms = list(found["branch"].unique()), list(found["arm"].unique())
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 1.8 + (0.2 + 0.12 * len(arms)) * len(maps)))
+        axes.axvline(0, color=BLACK, lw=1)
+        for line in found.itertuples():
+            arm = arms.index(line.arm)
+            y = maps.index(line.branch) + _aside(arm, arms)
+            colour = COLOURS[arm % len(COLOURS)]
+            axes.plot([line.low, line.high], [y, y], color=colour, lw=2)
+            axes.plot(line.value, y, _MARKS[arm % 6], color=colour, ms=5,
+                      label=ARMS.get(line.arm, line.arm))  # fmt: skip
+        axes.set_yticks(range(len(maps)), maps)
+        axes.set_ylim(len(maps) - 0.4, -0.6)
+        axes.set_xlabel("mean rank correlation over the parts of a clip; 0 knows nothing")
+        axes.grid(axis="y", visible=False)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        if any(arms):
+            lines, labels = axes.get_legend_handles_labels()
+            named = dict(zip(labels, lines))
+            figure.legend(named.values(), named, loc="outside lower left", ncols=3, fontsize=9)
+    return figure
+
+
+def _aside(arm: int, arms: Sequence[str]) -> float:
+    return 0.7 / len(arms) * (arm - (len(arms) - 1) / 2)

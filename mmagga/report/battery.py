@@ -7,12 +7,12 @@ import pandas as pd
 
 from mmagga.attention.battery.run import Battery
 from mmagga.attention.battery.verdict import verdicts
-from mmagga.figures import forest_figure, robustness_figure, save
+from mmagga.figures import forest_figure, harm_figure, robustness_figure, save
 from mmagga.system.files import write_csv
 
 
 def write(found: Battery, folder: Path, name: str) -> list[Path]:
-    """Write battery, verdicts, swaps and curves as CSV, forest plot and curves as PNG.
+    """Write battery, verdicts, swaps and curves as CSV, forest plot, harm and curves as PNG.
 
     `name` says in the figures' titles what was measured: the run and its data.
     """
@@ -29,6 +29,8 @@ def write(found: Battery, folder: Path, name: str) -> list[Path]:
     ]
     shown = f"{name}: {found.clips} clips of {found.persons} persons"
     written.append(_draw(forest_figure(found.table, title=shown), folder / "battery.png"))
+    if found.table["measure"].str.startswith("harm (").any():
+        written.append(_draw(harm_figure(found.table, title=shown), folder / "harm.png"))
     if len(found.curves):
         figure = robustness_figure(found.curves, title=shown)
         written.append(_draw(figure, folder / "curves.png"))

@@ -239,11 +239,13 @@ def _percent(share: float) -> str:
 # --- attention ----------------------------------------------------------------------------------
 
 ATTENTION = {
-    "R": ("A6 max/min ratio", "none", 1, 2),
-    "A1 object, nats": ("A1 DiD", "object", 1, 3),
-    "A1 person": ("A1 DiD", "person", 1, 3),
-    "A2 object, %": ("A2 corruption removed", "object", 100, 1),
-    "A7 object, points": ("A7 swap gain", "object", 100, 1),
+    "response, filmed": ("response", "filmed", 1, 2),
+    "response, object": ("response", "object", 1, 2),
+    "response, person": ("response", "person", 1, 2),
+    "gain, as they are": ("gain over uniform weights", "none", 100, 1),
+    "gain, filmed": ("gain over uniform weights", "filmed", 100, 1),
+    "extra, filmed": ("extra gain under an occluder", "filmed", 100, 1),
+    "extra, object": ("extra gain under an occluder", "object", 100, 1),
 }
 """Column: measure, occluder, unit, digits."""
 
@@ -251,41 +253,48 @@ ATTENTION = {
 def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
     """Return what benchmarks/attention_study.py found: a row for each arm and branch."""
     by_row = study.set_index(["arm", "branch", "measure", "occluder"])
-    words = verdicts[verdicts["occluder"] == "all"]
+    pooled = verdicts[(verdicts["run"] == "pooled") & (verdicts["occluder"] == "all")]
     rows = []
-    for (arm, branch), found in words.groupby(["arm", "branch"], sort=False):
-        row = {"arm": arm, "branch": branch}
+    for words in pooled.fillna("").itertuples():
+        row = {"arm": words.arm, "branch": words.branch}
         for head, (measure, occluder, unit, digits) in ATTENTION.items():
-            key = arm, branch, measure, occluder
-            row[head] = _range(unit * by_row.loc[key], digits) if key in by_row.index else NONE
-        for question in ("reacts", "matters"):
-            said = found[question].dropna()
-            counts = said.value_counts()
-            row[question] = ", ".join(f"{n} {word}" for word, n in counts.items()) or NONE
+            key = words.arm, words.branch, measure, occluder
+            known = key in by_row.index
+            row[head] = _range(unit * _numbers(by_row.loc[key]), digits) if known else NONE
+        row |= {"reacts": words.reacts or NONE, "helps": words.helps or NONE}
+        row |= {"helps more": words.helps_more or NONE, "guide": words.guide or NONE}
+        row["purity"] = _number(words.purity, 2) if words.purity != "" else NONE
         rows.append(row)
     cells = pd.DataFrame(rows)
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
     rules = np.flatnonzero(cells["arm"] != cells["arm"].shift())[1:]
-    caption = "Does GGA turn away from occluders, and does that help? Verdicts count networks."
+    caption = (
+        "Does GGA turn away from occluders, and does that help? Networks of an arm are pooled."
+    )
     return Table(cells, marks, caption, ATTENTION_READING, tuple(rules.tolist()), texts=2)
 
 
 ATTENTION_READING = (
     "Arms: networks trained on rendered people with occluders, on the same people without (clear), "
-    "and on real photographs; where an arm has splits, a network is one split's.",
-    "Mean over the networks; from the lowest to the highest end of their 95 % intervals; in "
-    "brackets the best that weights of this kind can reach.",
-    "R: largest over smallest weight of a clip. A1: change of ln a on what a pasted object or "
-    "person covers less that elsewhere, below −0.02 wanted. A2: share of its weight that the "
-    "occluder lost, above 5 % wanted. A7: mAP gained over uniform weights, occluded queries less "
-    "clean ones. A verdict is the weakest over objects, persons and noise.",
+    "taught with masks to ignore occluders (taught), and on real photographs.",
+    "Mean, 95 % interval over persons and networks; in brackets what the best weights within GGA's "
+    "bound reach. No interval is printed for fewer than 20 persons.",
+    "Response: change of ln a for a token that is covered as a whole, less that under a placebo; "
+    "below −0.02 wanted. Gain: points of mAP over uniform weights; extra: under the occluder less "
+    "under the placebo; a point and a quarter of the best wanted. Purity: share of what a token "
+    "reads that lies in its own band. A fixed template is not moved by another person's guide.",
 )
+
+
+def _numbers(line: pd.Series) -> pd.Series:
+    return line[["value", "low", "high", "ceiling"]].astype(float)
 
 
 def _range(line: pd.Series, digits: int) -> str:
     middle, low, high = (f"{line[name]:.{digits}f}" for name in ("value", "low", "high"))
-    best = f" [{line['attainable']:.{digits}f}]" if np.isfinite(line["attainable"]) else ""
-    return f"{middle} ({low} to {high}){best}".replace("-", "−")
+    best = f" [{line['ceiling']:.{digits}f}]" if np.isfinite(line["ceiling"]) else ""
+    ends = f" ({low} to {high})" if np.isfinite(line["low"]) else ""
+    return f"{middle}{ends}{best}".replace("-", "−")
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -139,9 +139,10 @@ def people(tmp_path_factory):
 
 
 def battery(label):
-    rows = [{"measure": name, "branch": label, "occluder": label, "value": 0.5, "low": 0.4,
-             "high": 0.6, "p": 0.01, "random": 0.0, "untrained": 0.1, "attainable": 0.9}
-            for name in ("A1 DiD", "A4 AUROC")]  # fmt: skip
+    rows = [{"measure": name, "branch": label, "occluder": occluder, "value": 0.5, "low": 0.4,
+             "high": 0.6, "p": 0.01, "untrained": 0.1, "ceiling": 0.9, "persons": 30}
+            for name in ("response", "gain over uniform weights", "harm (AP)")
+            for occluder in (label, "object")]  # fmt: skip
     return judge(pd.DataFrame(rows))
 
 
@@ -176,9 +177,10 @@ def embedded(label, people):
 
 
 def studied(label, people):
-    row = {"arm": label, "branch": "p1", "occluder": "object", "seeds": 3, "value": 0.1,
-           "low": 0.0, "high": 0.2, "threshold": 0.02, "attainable": 0.3}  # fmt: skip
-    study = pd.DataFrame([row | {"measure": name} for name in ("A1 DiD", "A7 swap gain")])
+    row = {"arm": label, "branch": "p1", "occluder": "object", "runs": 3, "value": 0.1,
+           "low": 0.0, "high": 0.2, "smallest": 0.02, "ceiling": 0.3}  # fmt: skip
+    measures = "response", "extra gain under an occluder"
+    study = pd.DataFrame([row | {"measure": name} for name in measures])
     return figures.attention_study_figure(study, title=label)
 
 
@@ -194,6 +196,14 @@ FIGURES = {
     "cost_figure": cost,
     "embedding_figure": embedded,
     "forest_figure": lambda label, _: figures.forest_figure(battery(label), title=label),
+    "harm_figure": lambda label, _: figures.harm_figure(battery(label), title=label),
+    "parts_figure": lambda label, _: figures.parts_figure(
+        pd.DataFrame(
+            {"measure": ["rank with what parts are worth"], "branch": label, "arm": label,
+             "value": 0.1, "low": 0.0, "high": 0.2}
+        ),
+        title=label,
+    ),
     "frame_weights_figure": lambda label, _: figures.frame_weights_figure(
         WEIGHTS, title=label, provenance=label
     ),

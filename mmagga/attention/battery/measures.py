@@ -22,10 +22,38 @@ def groups(shares: np.ndarray, *, frames: bool = False) -> tuple[np.ndarray, np.
     return (~clean if frames else shares >= OCCLUDED), clean
 
 
+def response(
+    before: np.ndarray, after: np.ndarray, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the answer to an occluder, in nats for a token that is covered as a whole.
+
+    The slope of the change of log attention on the covered share, over the tokens of a clip: no
+    token is too little or too much covered to count, and a preference that does not change, or
+    whatever changes all tokens alike, cancels out. Where shares are 0 or 1 it is the difference in
+    differences, see `did`; weights ∝ exp(-share) answer with exactly -1.
+
+    Returns:
+        The slopes (B,), NaN where all tokens are covered alike, and what each is worth (B,): the
+        variance of the shares, by which a mean of clips is weighted.
+    """
+    tiny = np.finfo(np.float32).tiny
+    change = np.log(np.maximum(after, tiny)) - np.log(np.maximum(before, tiny))
+    centred = shares - shares.mean(1, keepdims=True)
+    worth = (centred * centred).mean(1)
+    return _divide((change * centred).mean(1), worth, floor=1e-9), worth
+
+
+def variation(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the spread of a change of log attention over the spread of log attention: (B,)."""
+    tiny = np.finfo(np.float32).tiny
+    before, after = (np.log(np.maximum(w, tiny)) for w in (before, after))
+    return _divide((after - before).std(1), before.std(1), floor=1e-7)
+
+
 def did(
     before: np.ndarray, after: np.ndarray, occluded: np.ndarray, clean: np.ndarray
 ) -> np.ndarray:
-    """Measure the answer to an occluder in nats: (B,), A1.
+    """Measure the answer to an occluder in nats: (B,).
 
     The change of log attention on the occluded tokens less that on the clean tokens of the same
     clip (difference in differences). Negative: the occluder lost weight. A position that is always
@@ -37,16 +65,9 @@ def did(
 
 
 def corruption_removed(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Give the share of the occluder's uniform mass that the weights took off: (B,), A2."""
+    """Give the share of the occluder's uniform mass that the weights took off: (B,)."""
     mean = shares.mean(1)
     return 1 - _divide((weights * shares).sum(1), mean)
-
-
-def attainment(weights: np.ndarray, visible: np.ndarray, ratio: float) -> np.ndarray:
-    """Give (E - E_uniform) / (E_best - E_uniform), E = Σ a v on the visible body: (B,), A3."""
-    uniform = visible.mean(1)
-    best = best_mass(visible, ratio)
-    return _divide((weights * visible).sum(1) - uniform, best - uniform)
 
 
 def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
@@ -64,14 +85,24 @@ def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def auroc(weights: np.ndarray, occluded: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Give P(a of a clean token > a of an occluded one) within a clip, ties 1/2: (B,), A4."""
+    """Give P(a of a clean token > a of an occluded one) within a clip, ties 1/2: (B,)."""
     pairs = clean[:, :, None] & occluded[:, None, :]
     more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2 + 0.5
     return _divide((more * pairs).sum((1, 2)), pairs.sum((1, 2)))
 
 
+def ranking(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return P(the less covered of two tokens weighs more) - 1/2 within a clip, ties 1/2: (B,).
+
+    Pairs count by how much more the one is covered; where shares are 0 or 1 it is `auroc` - 1/2.
+    """
+    less = np.maximum(shares[:, None, :] - shares[:, :, None], 0)  # pair (i, j): j is covered more
+    more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2
+    return _divide((more * less).sum((1, 2)), less.sum((1, 2)), floor=1e-9)
+
+
 def order_error(weights: np.ndarray, reordered: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Give the total variation between the frames' weights and those of reordered frames: (B,), A5.
+    """Give the total variation between the frames' weights and those of reordered frames: (B,).
 
     `reordered` (B, T) are the weights of the clip whose frame t is frame `order[t]` of the other;
     0 where the order does not matter.
@@ -80,7 +111,7 @@ def order_error(weights: np.ndarray, reordered: np.ndarray, order: np.ndarray) -
 
 
 def share_on(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Give the share of the positive part of `values` that lies on `shares`: (B,), A9."""
+    """Give the share of the positive part of `values` that lies on `shares`: (B,)."""
     positive = np.maximum(values, 0)
     return _divide((positive * shares).sum(1), positive.sum(1))
 
@@ -95,7 +126,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def log_ratio(weights: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Give ln of the mean weight of what `some` covers over that of `others`: (B,), A13."""
+    """Give ln of the mean weight of what `some` covers over that of `others`: (B,)."""
     means = [
         _divide((weights * shares).sum(1), shares.sum(1), floor=1e-6) for shares in (some, others)
     ]
@@ -103,7 +134,7 @@ def log_ratio(weights: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.n
 
 
 def mutual_information(joint: np.ndarray) -> float:
-    """Mutual information in nats of a table of masses, such as token x body part, A14."""
+    """Mutual information in nats of a table of masses, such as token x body part."""
     joint = joint / joint.sum()
     product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     some = joint > 0

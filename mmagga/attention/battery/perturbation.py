@@ -1,4 +1,4 @@
-"""Take something away and look at the match: tokens (A8), then pixels (A10).
+"""Take something away and look at the match: tokens by weight or contribution, then pixels .
 
 The score is a margin, the cosine to the right person's mean vector less the largest cosine to
 another's, because a similarity alone may fall although the rank does not.
@@ -38,6 +38,10 @@ class Aim(NamedTuple):
     """(D,) unit: the mean of the same person's vectors."""
     rivals: Tensor
     """(M, D) units: other persons'."""
+
+    def to(self, device: torch.device) -> "Aim":
+        """Return the same on a device."""
+        return Aim(self.right.to(device), self.rivals.to(device))
 
     def margin(self, embeddings: Tensor) -> Tensor:
         """Give the margin of embeddings (K, D): (K,)."""

@@ -1,72 +1,69 @@
 """The battery: does attention avoid occluders, and does that matter for retrieval?
 
-Every tracklet's middle clip is shown clean and with things pasted on (`sample`), the network's
-weights are read and replaced (`observation`), and each measure stands in one table beside what
-random weights, the best possible weights and an untrained network reach. What counts was fixed
-before, in `verdict`.
-
-| measure                   | question                                                             |
-|---------------------------|----------------------------------------------------------------------|
-| A1 DiD                    | does attention answer to the occluder? (nats; primary)               |
-| A2 corruption removed     | how much of the occluder's uniform mass is taken off?                |
-| A3 body energy attained   | how near is the mass on the visible body to the best possible?       |
-| A4 AUROC                  | do clean tokens weigh more than occluded ones, by however little?    |
-| A5 slot bias, order error | does a frame's weight depend on its place in the clip?               |
-| A6 max/min ratio, …       | is there any difference between tokens?                              |
-| A7 swap gain              | mAP with GGA less that with uniform weights, occluded less clean     |
-| A8 erasure                | does the match suffer more without the heaviest tokens?              |
-| A9 occluder share         | share of positive contribution on what is hidden, less its area      |
-| A10 deletion              | does the map predict what deleting pixels does? by fill              |
-| A11 effect lost           | share of A1 that goes when the scoring layers are random             |
-| A12 robustness            | drop of AP over area and frames: with uniform weights less with GGA  |
-| A13 constant cues         | torso and bag against arms, legs, background: ln of mean weight      |
-| A14 purity, …             | stripes, or something learned?                                       |
-
-Not measured here: training on shuffled labels and the cascade from the top down (A11), max pooling
-(A12), and the spread over training seeds (A13), which takes several runs.
+A clip of every query is shown clean and with things before it (`clips`), the network's weights are
+read and replaced (`observe`), and each measure stands in one table beside what the best possible
+weights, an untrained network and new scoring layers reach. What counts was fixed before, in
+`verdict`; the measures are listed in `measure_rows` (what the weights do) and `search_rows` (what
+that does for retrieval). Everything is kept as one value a clip, so that networks can be pooled.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+import torch
 
-from mmagga.attention.battery.clips import CLEAN, Condition, Sample
+from mmagga.attention.battery.clips import (
+    CLEAN,
+    FILMED,
+    FILMED_PLACEBO,
+    PLACEBO,
+    Condition,
+    Sample,
+    names,
+)
 from mmagga.attention.battery.measure_rows import (
-    Resampling,
-    Row,
-    Seen,
-    description_rows,
-    matrix_rows,
-    reaction_rows,
-    row,
+    NEW_LAYERS,
+    Observed,
+    description_values,
+    guide_values,
+    learned_responses,
+    matrix_values,
+    reaction_values,
 )
 from mmagga.attention.battery.observe import (
     Observation,
+    Request,
     Swap,
     clean_tokens,
+    exchanged_guides,
+    fast,
     observe,
     random_layers,
     reversed_frames,
 )
+from mmagga.attention.battery.parts_seen import PartMaterial, part_values
 from mmagga.attention.battery.perturbation import Aim, deletion, erasure
+from mmagga.attention.battery.pooling import CLIP, KEY, REFERENCES, clip_values, pooled
 from mmagga.attention.battery.search_rows import (
     GGA,
     Gallery,
+    Resampling,
     Results,
     curve_conditions,
-    curve_rows,
     curve_swaps,
     curve_table,
+    curve_values,
+    gain_values,
+    harm_values,
     score_all,
     searched,
-    swap_rows,
     swap_table,
     swaps,
 )
-from mmagga.attention.battery.verdict import judge
+from mmagga.attention.battery.verdict import CLAIMS, judge
 from mmagga.attention.maps import require_attention
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets
@@ -76,12 +73,15 @@ from mmagga.retrieval.uncertainty import FINE_DRAWS
 from mmagga.system.progress import progress
 
 PARTS = ("swaps", "erasure", "pixels", "curves")
-"""What may be left out: A7, A8, A10 and A12. A1 to A6, A9, A11, A13 and A14 are always measured."""
+"""What may be left out: gains and harm, erasing tokens, deleting pixels, robustness curves."""
 OCCLUDERS = ("object", "person", "noise")
-"""What claims are tested with; the placebo is always shown too."""
+"""What is pasted; of rendered tracklets something is filmed too. Placebos are always shown."""
+KEPT = (*CLAIMS, *(f"harm ({unit}){way}" for unit in ("AP", "margin")
+                   for way in ("", " through the weights", " through the content")))  # fmt: skip
+"""Measures whose values, one a clip, are worth keeping."""
 COLUMNS = [
-    "measure", "branch", "occluder", "value", "low", "high", "p", "clips",
-    "random", "attainable", "untrained", "random_layers", "threshold", "verdict",
+    *KEY, "value", "low", "high", "p", "clips", "persons", "runs", "sd", *REFERENCES, "purity",
+    "smallest", "word", "reason",
 ]  # fmt: skip
 
 
@@ -89,18 +89,56 @@ class Battery(NamedTuple):
     """What the battery found."""
 
     table: pd.DataFrame
-    """A row for each measure, branch and occluder. value is the mean over the clips that have one,
-    low and high its 95 % interval, p Holm's; random, attainable, untrained and random_layers are
-    what random weights, the best possible ones, an untrained network and new scoring layers reach;
-    NaN where unknown. See `verdict.CLAIMS` for threshold and verdict."""
+    """A row for each measure, branch and occluder. value is the mean over the clips, low and high
+    its 95 % interval, p Holm's; ceiling (within GGA's bound), ceiling_sharp (at temperature 0.2),
+    untrained and random_layers are what the best weights, an untrained network and new scoring
+    layers reach; purity is that of what the branch's tokens read; smallest, word and reason are
+    `verdict.judge`'s. NaN where unknown."""
+    values: pd.DataFrame
+    """One value a clip: columns of `pooling.CLIP` and `pooling.KEY`, value, weight, references."""
     swaps: pd.DataFrame
-    """mAP and rank-1 of each swap, see `trials.swap_table`; empty without "swaps"."""
+    """mAP and rank-1 of each swap, see `search_rows.swap_table`; empty without "swaps"."""
     curves: pd.DataFrame
-    """mAP over occluded area and frames, see `trials.curve_table`; empty without "curves"."""
+    """mAP over occluded area and frames, see `search_rows.curve_table`; empty without "curves"."""
     clips: int
     """Queries that were shown."""
     persons: int
     """Identities among them: the clusters of the intervals."""
+
+
+class Material(NamedTuple):
+    """The clips to show, drawn once for all networks that are to be compared."""
+
+    queries: Sample
+    galleries: Sample
+
+    @classmethod
+    def draw(
+        cls,
+        tracklets: Tracklets,
+        config: Config,
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+        filmed: bool | None = None,
+    ) -> "Material":
+        """Draw at most `limit` query tracklets, and all that is searched.
+
+        `filmed` shows them with an occluder that the renderer puts before them; None does so where
+        the data set is a rendered one. Raises DataError where there are fewer than two persons.
+        """
+        size = (config.height, config.width)
+        if filmed is None:
+            filmed = (tracklets.root / "info" / "dataset.json").is_file()
+        queries = Sample.draw(
+            tracklets.split("query"), config.frames, size, seed, limit, filmed=filmed
+        )
+        return cls(queries, Sample.draw(searched(tracklets), config.frames, size, seed))
+
+    def conditions(self, occluders: Sequence[str]) -> list[Condition]:
+        """List how the queries are shown."""
+        filmed = (FILMED, FILMED_PLACEBO) if self.queries.filmed is not None else ()
+        return [CLEAN, *(Condition(kind) for kind in (*filmed, *occluders, PLACEBO))]
 
 
 def battery(
@@ -117,26 +155,33 @@ def battery(
     draws: int = FINE_DRAWS,
     seed: int = 0,
     parts: Collection[str] = PARTS,
+    material: Material | None = None,
+    name: str = "",
+    part_clips: PartMaterial | None = None,
 ) -> Battery:
-    """Run the battery on the middle clips of the query tracklets.
+    """Run the battery on one clip of each query tracklet.
 
     The same arguments give the same tables, byte for byte on the same machine, whatever the order
-    of the tracklets. Cost: about 8 forward passes a clip, 18 more for the curves of two occluders,
+    of the tracklets. It computes on the device where `model` is, in the precision of
+    `config.hardware`. Cost: about 8 forward passes a clip, 18 more for the curves of two occluders,
     and one for each gallery tracklet; an erasure costs one, a deletion some 160.
 
     Args:
         model: trained, with attention, in evaluation mode.
         untrained: the same network with the weights it started from, in evaluation mode.
         tracklets: of a data set; query and gallery are used.
-        config: frames, size, batch of clips.
+        config: frames, size, batch of clips, hardware.
         tracklets_limit: queries to show, drawn at random; None shows all.
-        erasure_limit: queries of A8.
-        pixels_limit: queries of A10.
-        occluders: of "object", "person", "grey", "noise".
-        curves: those of A12.
+        erasure_limit: queries whose tokens are erased.
+        pixels_limit: queries whose pixels are deleted.
+        occluders: to paste, of "object", "person", "grey", "noise".
+        curves: those to draw curves of.
         draws: of the bootstrap over persons.
         seed: of all that is drawn.
         parts: of `PARTS`.
+        material: clips that were drawn before, see `Material`; `tracklets_limit` then says nothing.
+        name: of the network, in the column "run" of the values.
+        part_clips: clips with parts of the person rendered away, to compare with maps.
 
     Raises:
         ValueError: an unknown part, a network without attention or in training mode.
@@ -146,47 +191,74 @@ def battery(
         raise ValueError(f"parts are among {', '.join(PARTS)}; got {', '.join(sorted(parts))}")
     require_attention(model)
     require_attention(untrained)
-    size, batch = (config.height, config.width), config.eval_batch
-    queries = Sample.draw(tracklets.split("query"), config.frames, size, seed, tracklets_limit)
-    galleries = Sample.draw(searched(tracklets), config.frames, size, seed)
-    subject, control = (_Subject.of(each, queries, batch) for each in (model, untrained))
-    drawn = Resampling(queries.tracklets.pids, draws, seed)
+    shown = material or Material.draw(tracklets, config, limit=tracklets_limit, seed=seed)
+    subject, control = (_Subject.of(each, shown.queries, config) for each in (model, untrained))
+    head, people = subject.model.head, shown.queries.tracklets
+    drawn = Resampling(people.pids, draws, seed)
 
-    tried = swaps(model.head) if "swaps" in parts else [GGA]
+    tried = swaps(head) if "swaps" in parts else [GGA]
     if "curves" in parts:
-        tried = list(dict.fromkeys([*tried, *curve_swaps(model.head)]))
-    gallery = Gallery.embed(model, galleries, tried, batch)
-    aims = gallery.aims(queries.tracklets)
-    conditions = [CLEAN, *(Condition(kind) for kind in (*occluders, "placebo"))]
-    ours = {
+        tried = list(dict.fromkeys([*tried, *curve_swaps(head)]))
+    gallery = Gallery.embed(subject.model, shown.galleries, tried, config.eval_batch)
+    aims = gallery.aims(people)
+    conditions = shown.conditions(occluders)
+    observed = {
         condition: subject.observe(condition, tried, aims)
         for condition in progress(conditions, desc="occluders")
     }
-    seen = _seen(ours)
-    blank = _seen({condition: control.observe(condition) for condition in conditions})
+    own = _observed(observed)
+    blank = _observed({condition: control.observe(condition) for condition in conditions})
 
-    rows = reaction_rows(seen, blank, model.head, drawn)
-    rows += description_rows(seen.clean, blank.clean, model.head, drawn)
-    rows += matrix_rows(seen.clean, model.head, untrained.head)
-    targets = gallery.targets(seen.clean.vectors[GGA], aims, queries.tracklets)
+    rows = reaction_values(own, blank, head)
+    rows += description_values(own.clean, blank.clean, head)
+    rows += matrix_values(own.clean, head, untrained.head)
+    rows += guide_values(own.clean, exchanged_guides(head, subject.clean, people.pids))
+    targets = gallery.targets(own.clean.vectors[GGA], aims, people)
     if "erasure" in parts:
-        rows += _erasure_rows(subject, targets, erasure_limit, drawn)
+        rows += _erasure_values(subject, targets, erasure_limit)
     if "pixels" in parts:
-        rows += _deletion_rows(subject, targets, pixels_limit, drawn)
-    results = score_all(ours, gallery, queries.tracklets)
-    table, lines = pd.DataFrame(), pd.DataFrame()
+        rows += _deletion_values(subject, targets, pixels_limit)
+    if part_clips is not None and part_clips.rows:
+        rows += part_values(subject.model, part_clips, aims, seed, subject.batch)
+    results = score_all(observed, gallery, people)
+    swapped, lines = pd.DataFrame(), pd.DataFrame()
     if "swaps" in parts:
-        rows += swap_rows(results, model.head, drawn)
-        table = swap_table(results, drawn)
+        rows += gain_values(results, head)
+        rows += harm_values(observed, gallery, targets, people)
+        swapped = swap_table(results, drawn)
     if "curves" in parts:
         areas = _follow_curves(subject, gallery, curves, results)
-        rows += curve_rows(results, curves, config.frames, model.head, drawn)
-        lines = curve_table(results, areas, config.frames, model.head, drawn)
-    found = judge(pd.DataFrame(rows))[COLUMNS]
-    return Battery(found, table, lines, len(queries), len(np.unique(queries.tracklets.pids)))
+        rows += curve_values(results, curves, config.frames, head)
+        lines = curve_table(results, areas, config.frames, head, drawn)
+    values = _of_clips(rows, people, name)
+    table = summary(values, draws=draws, seed=seed)
+    return Battery(table, values, swapped, lines, len(people), len(np.unique(people.pids)))
 
 
-class _Subject(NamedTuple):
+def summary(values: pd.DataFrame, *, draws: int = FINE_DRAWS, seed: int = 0) -> pd.DataFrame:
+    """Make the table of one network's values, or of several networks', pooled: `Battery.table`."""
+    table = judge(pooled(values, draws=draws, seed=seed))
+    purity = table[table["measure"] == "purity"].set_index("branch")["value"]
+    return table.assign(purity=table["branch"].map(purity))[COLUMNS]
+
+
+def kept(values: pd.DataFrame) -> pd.DataFrame:
+    """Return the values that are worth keeping, those that the words come from."""
+    # Purity and the exchanged guide are no claims, and the verdict reads them.
+    return values[values["measure"].isin([*KEPT, "purity", "moved by another guide"])]
+
+
+def _of_clips(rows: Sequence[pd.DataFrame], tracklets: Tracklets, run: str) -> pd.DataFrame:
+    """Join the rows of all measures, and say of which clip and person each is."""
+    values = pd.concat(rows, ignore_index=True)
+    values = pd.concat([values, learned_responses(values)], ignore_index=True)
+    place = values.pop("clip_row").to_numpy()
+    about = {"run": run, "clip": names(tracklets)[place], "pid": tracklets.pids[place]}
+    return values.assign(**about)[[*CLIP, *KEY, "value", "weight", *REFERENCES]]
+
+
+@dataclass(frozen=True)
+class _Subject:
     """A network and the clips it is shown."""
 
     model: ClipModel
@@ -195,27 +267,37 @@ class _Subject(NamedTuple):
     batch: int
 
     @classmethod
-    def of(cls, model: ClipModel, queries: Sample, batch: int) -> "_Subject":
-        return cls(model, queries, clean_tokens(model, queries, batch), batch)
+    def of(cls, model: ClipModel, queries: Sample, config: Config) -> "_Subject":
+        copied = fast(model, config.hardware)
+        return cls(
+            copied, queries, clean_tokens(copied, queries, config.eval_batch), config.eval_batch
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.head.bnneck.weight.device
 
     def observe(
-        self, condition: Condition, tried: Sequence[Swap] = (), aims: Tensor | None = None
+        self, condition: Condition, tried: Sequence[Swap] = (), aims: torch.Tensor | None = None
     ) -> Observation:
         head = self.model.head
-        others = {
-            "random layers": random_layers(head, self.queries.seed),
+        attentions = {
+            NEW_LAYERS: random_layers(head, self.queries.seed),
             "reversed": lambda tokens: reversed_frames(head, tokens),
         }
-        return observe(
-            self.model, self.queries, condition, swaps=tried, others=others, aims=aims,
-            clean=self.clean, batch=self.batch,
-        )  # fmt: skip
+        asked = Request(tried, attentions, aims, self.clean, self.batch)
+        return observe(self.model, self.queries, condition, asked)
+
+
+def _observed(found: dict[Condition, Observation]) -> Observed:
+    return Observed(found[CLEAN], {c.occluder: seen for c, seen in found.items() if c != CLEAN})
 
 
 def _follow_curves(
     subject: _Subject, gallery: Gallery, occluders: Sequence[str], results: Results
 ) -> dict[Condition, float]:
-    """Add the scores along the curves to `results`; give the area that was really covered."""
+    """Add the scores along the curves to `results`; return the area that was really covered."""
     frames, tried = subject.queries.frames, curve_swaps(subject.model.head)
     every = [c for occluder in occluders for c in curve_conditions(occluder, frames)]
     areas = {CLEAN: 0.0}
@@ -226,11 +308,6 @@ def _follow_curves(
     return areas
 
 
-def _seen(observed: dict[Condition, Observation]) -> Seen:
-    pasted = {c.occluder: found for c, found in observed.items() if c != CLEAN}
-    return Seen(observed[CLEAN], pasted)
-
-
 def _chosen(targets: Sequence[Aim], limit: int | None) -> list[int]:
     """Draw `limit` queries that have somebody to find, evenly over the persons."""
     rows = [i for i, aim in enumerate(targets) if aim.right.any()]
@@ -239,58 +316,58 @@ def _chosen(targets: Sequence[Aim], limit: int | None) -> list[int]:
     return [rows[i] for i in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
 
 
-def _erasure_rows(
-    subject: _Subject, targets: Sequence[Aim], limit: int | None, draws: Resampling
-) -> list[Row]:
-    """A8: tokens in the order of weight, contribution, or what each alone does."""
+def _erasure_values(
+    subject: _Subject, targets: Sequence[Aim], limit: int | None
+) -> list[pd.DataFrame]:
+    """Erase tokens in the order of weight, contribution, or what each alone does."""
     rows = _chosen(targets, limit)
     found = [
         erasure(
             subject.model,
             subject.queries.clip(i),
-            targets[i],
+            targets[i].to(subject.device),
             subject.queries.generator(i, "erasure"),
         )
         for i in progress(rows, desc="erasure")
     ]
-    mine = draws._replace(pids=draws.pids[rows])
     out = []
-    for branch in subject.model.head.grids:
-        values = {
-            way: np.array([clip[branch][way] for clip in found])
-            for way in ("weight", "contribution", "alone", "tau")
-        }
-        best = float(values["alone"].mean())
+    for branch in subject.model.head.grids if found else ():
+        ways = {way: np.array([clip[branch][way] for clip in found]) for way in found[0][branch]}
+        best = ways["alone"]
         out += [
-            row("A8 erasure", branch, "none", mine.of(values["weight"]), attainable=best),
-            row("A8 erasure by contribution", branch, "none", mine.of(values["contribution"]),
-                attainable=best, random=0.0),
-            row("A8 weight-loss rank", branch, "none", mine.of(values["tau"]), random=0.0),
+            clip_values("erasure by weight", branch, "none", ways["weight"], ceiling=best),
+            clip_values("erasure by contribution", branch, "none", ways["contribution"],
+                        ceiling=best),
+            clip_values("rank of weight with loss", branch, "none", ways["tau"]),
         ]  # fmt: skip
-    return out
+    return [_at(frame, rows) for frame in out]
 
 
-def _deletion_rows(
-    subject: _Subject, targets: Sequence[Aim], limit: int | None, draws: Resampling
-) -> list[Row]:
-    """A10: the fill stands in the column "occluder"."""
+def _deletion_values(
+    subject: _Subject, targets: Sequence[Aim], limit: int | None
+) -> list[pd.DataFrame]:
+    """Delete pixels by map; the fill stands in the column "occluder"."""
     rows = _chosen(targets, limit)
     found = [
         deletion(
             subject.model,
             subject.queries.clip(i),
-            targets[i],
+            targets[i].to(subject.device),
             subject.queries.generator(i, "deletion"),
             batch=subject.batch,
         )
         for i in progress(rows, desc="deletion")
     ]
-    mine = draws._replace(pids=draws.pids[rows])
     out = []
     for branch, fill in found[0] if found else ():
-        values = mine.of(np.array([clip[branch, fill] for clip in found]))
+        values = np.array([clip[branch, fill] for clip in found])
         if branch == "contribution":
-            out.append(row("A10 deletion by contribution", "all", fill, values, random=0.0))
-            continue
-        out.append(row("A10 deletion", branch, fill, values))
-    return out
+            out.append(clip_values("deletion by contribution", "all", fill, values))
+        else:
+            out.append(clip_values("deletion by weight", branch, fill, values))
+    return [_at(frame, rows) for frame in out]
+
+
+def _at(frame: pd.DataFrame, rows: Sequence[int]) -> pd.DataFrame:
+    """Say which clips the values of some clips belong to."""
+    return frame.assign(clip_row=np.asarray(rows)[frame["clip_row"]])

@@ -1,11 +1,22 @@
-"""Retrieval under occlusion with other weights: A7, A12, the swap table and the curves.
+"""Retrieval under occlusion with other weights: gains, ceilings, harm, and the curves.
 
-Queries are shown under a condition, the gallery stays clean; both sides are embedded with the same
-weights, except the oracle's, which knows of queries alone.
+Queries are shown under a condition, the gallery stays as it is; both sides are embedded with the
+same weights, an oracle's too.
+
+| measure                            | question                                                 |
+|------------------------------------|----------------------------------------------------------|
+| gain over uniform weights          | average precision with GGA's weights less that with      |
+|                                    | uniform ones, on clips of this kind                      |
+| extra gain under an occluder       | that gain, less the gain under the placebo               |
+| harm (AP), harm (margin)           | what the occluder costs, of average precision and margin |
+| … through the weights, the content | its two parts, which add up to it, see `harm`            |
+| flatter than uniform               | drop of AP over area and frames, uniform less GGA        |
+
+The ceiling is the soft oracle's within GGA's bound, weights ∝ exp(-covered share / temperature),
+in queries and gallery alike; "sharp" is the one at temperature 0.2.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,17 +24,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mmagga.attention.battery.clips import CLEAN, Condition, Sample
-from mmagga.attention.battery.measure_rows import Resampling, Row, row
-from mmagga.attention.battery.observe import Observation, Swap, observe
+from mmagga.attention.battery.clips import CLEAN, PLACEBOS, Condition, Sample, placebo_of
+from mmagga.attention.battery.measure_rows import SHARP
+from mmagga.attention.battery.observe import Observation, Request, Swap, observe
 from mmagga.attention.battery.occluders import AREAS
 from mmagga.attention.battery.perturbation import Aim
+from mmagga.attention.battery.pooling import clip_values, interval
+from mmagga.attention.battery.verdict import EXTRA, GAIN
 from mmagga.data.tracklets import DISTRACTOR, Tracklets
-from mmagga.model.head import Head
+from mmagga.model.head import GuidedAttention, Head
 from mmagga.model.networks import ClipModel
 from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate
 
-GGA, AVERAGE, ORACLE = Swap(), Swap("uniform", "all"), Swap("oracle")
+GGA, AVERAGE = Swap(), Swap("uniform", "all")
 TEMPERATURES = (0.5, 0.2, 0.1, 0.05)
 RIVALS = 256
 """Hardest other tracklets that a margin looks at."""
@@ -32,10 +45,10 @@ CURVE_AREA = 0.3
 
 
 def swaps(head: Head) -> list[Swap]:
-    """List the weights that A7 tries."""
-    of_parts = [Swap("permuted"), Swap("inverted"), ORACLE, Swap("frames")]
+    """List the weights to try."""
+    of_parts = [Swap("permuted"), Swap("inverted"), Swap("frames")]
     of_parts += [Swap("temperature", temperature=t) for t in TEMPERATURES]
-    return [GGA, *uniform(head), AVERAGE, *of_parts]
+    return [GGA, *uniform(head), *oracles(head), AVERAGE, *of_parts]
 
 
 def uniform(head: Head) -> list[Swap]:
@@ -43,9 +56,29 @@ def uniform(head: Head) -> list[Swap]:
     return [Swap("uniform", branch) for branch in (*head.grids, "parts")]
 
 
+def oracles(head: Head) -> list[Swap]:
+    """List the soft oracles of every granularity and of all: within the bound, and sharp."""
+    branches = [*head.part_score, "parts"]
+    return [
+        Swap("soft oracle", branch, temperature)
+        for temperature in dict.fromkeys((temperature_of(head), SHARP))
+        for branch in branches
+    ]
+
+
+def temperature_of(head: Head) -> float:
+    """Return the temperature of a head's guided attention; 1 where there is none."""
+    scorers = [s for s in head.part_score.values() if isinstance(s, GuidedAttention)]
+    return scorers[0].temperature if scorers else 1.0
+
+
 def curve_swaps(head: Head) -> list[Swap]:
-    """List the weights that A12 draws curves of."""
-    return [GGA, *uniform(head), AVERAGE, Swap("frames"), ORACLE]
+    """List the weights that curves are drawn of."""
+    return [GGA, *uniform(head), AVERAGE, Swap("frames"), _oracle(head)]
+
+
+def _oracle(head: Head, branch: str = "parts") -> Swap:
+    return Swap("soft oracle", branch, temperature_of(head))
 
 
 def curve_conditions(occluder: str, frames: int) -> list[Condition]:
@@ -68,24 +101,24 @@ class Gallery(NamedTuple):
     def embed(
         cls, model: ClipModel, sample: Sample, swaps: Sequence[Swap], batch: int
     ) -> "Gallery":
-        """Embed the middle clips of all that is searched; an oracle keeps the weights there."""
-        seen = observe(model, sample, CLEAN, swaps=swaps, oracle=False, batch=batch)
+        """Embed the middle clips of all that is searched; an oracle knows what masks show."""
+        seen = observe(model, sample, CLEAN, Request(swaps=swaps, batch=batch))
         found = sample.tracklets
         return cls(seen.vectors, torch.tensor(found.pids), torch.tensor(found.views))
 
     def same(self, tracklets: Tracklets) -> Tensor:
-        """Say which gallery tracklets a query should find: (Q, G) bool."""
+        """Return which gallery tracklets a query should find: (Q, G) bool."""
         person = torch.tensor(tracklets.pids)[:, None] == self.pids
         view = torch.tensor(tracklets.views)[:, None] == self.views
         return person & ~view & (self.pids != DISTRACTOR)
 
     def aims(self, tracklets: Tracklets) -> Tensor:
-        """Give the mean vector of what each query should find: (Q, D) units; 0 for nothing."""
+        """Return the mean vector of what each query should find: (Q, D) units; 0 for nothing."""
         vectors = self.vectors[GGA]
         return torch.nn.functional.normalize(self.same(tracklets).to(vectors.dtype) @ vectors)
 
     def targets(self, queries: Tensor, aims: Tensor, tracklets: Tracklets) -> list[Aim]:
-        """Give what each query (Q, D) should match, `aims`, and its hardest rivals."""
+        """Return what each query (Q, D) should match, `aims`, and its hardest rivals."""
         targets = []
         for query, right, pid in zip(queries, aims, tracklets.pids):
             others = self.vectors[GGA][self.pids != int(pid)]
@@ -103,7 +136,7 @@ class Gallery(NamedTuple):
 
 
 def searched(tracklets: Tracklets) -> Tracklets:
-    """Give what the protocol searches: the gallery and, where it says so, the queries."""
+    """Return what the protocol searches: the gallery and, where it says so, the queries."""
     splits = ("query", "gallery") if tracklets.queries_in_gallery else ("gallery",)
     return tracklets.subset(tracklets.table["split"].isin(splits).to_numpy())
 
@@ -122,6 +155,132 @@ def score_all(
     }
 
 
+# --- what weights gain --------------------------------------------------------------------------
+
+
+def gain_values(results: Results, head: Head) -> list[pd.DataFrame]:
+    """Measure what GGA gains over uniform weights, and what more it gains under an occluder."""
+    rows = []
+    for condition in dict.fromkeys(condition for condition, _ in results):
+        for flat in uniform(head):
+            gains = _gains(results, condition, flat, head)
+            rows.append(clip_values(GAIN, flat.branch, condition.occluder, **gains))
+            placebo = Condition(placebo_of(condition.occluder))
+            if condition == CLEAN or condition.occluder in PLACEBOS:
+                continue
+            if (placebo, GGA) not in results:
+                placebo = CLEAN
+            without = _gains(results, placebo, flat, head)
+            extra = {name: gains[name] - without[name] for name in gains}
+            rows.append(clip_values(EXTRA, flat.branch, condition.occluder, **extra))
+    return rows
+
+
+def _gains(results: Results, condition: Condition, flat: Swap, head: Head) -> dict[str, np.ndarray]:
+    """Return the gain over `flat` of GGA's weights and of the two oracles', one a clip."""
+    found = {"values": _gain(results, condition, GGA, flat)}
+    temperatures = {"ceiling": temperature_of(head), "ceiling_sharp": SHARP}
+    for name, temperature in temperatures.items():
+        oracle = Swap("soft oracle", flat.branch, temperature)
+        if (condition, oracle) in results:
+            found[name] = _gain(results, condition, oracle, flat)
+    return found
+
+
+def _gain(results: Results, condition: Condition, better: Swap, worse: Swap) -> np.ndarray:
+    found = results[condition, better]["ap"] - results[condition, worse]["ap"]
+    return found.to_numpy()
+
+
+# --- where the harm goes ------------------------------------------------------------------------
+
+
+class Harm(NamedTuple):
+    """What an occluder costs a clip (Q,), and its two parts: `weights` + `content` = `whole`."""
+
+    whole: np.ndarray
+    weights: np.ndarray
+    content: np.ndarray
+
+
+def harm(
+    score: Callable[[Tensor], np.ndarray],
+    clean: Tensor,
+    occluded: Tensor,
+    clean_weights: Tensor,
+    clean_content: Tensor,
+) -> Harm:
+    """Split what an occluder costs into what goes through the weights and through the content.
+
+    After attention the head is linear, so that either can be put back alone (activation patching):
+    weights of the clean clip on contents of the occluded one, and the other way round. What goes
+    through the weights is what putting them back wins, averaged over doing so before and after the
+    contents; likewise the contents. The two add up to the whole, whatever the score is.
+
+    Args:
+        score: of embeddings (Q, D): higher is better, (Q,).
+        clean: (Q, D) embeddings of the clean clips.
+        occluded: of the occluded ones.
+        clean_weights: of occluded contents under the clean clips' weights.
+        clean_content: of clean contents under the occluded clips' weights.
+    """
+    best, worst = score(clean), score(occluded)
+    weights_back, content_back = score(clean_weights), score(clean_content)
+    return Harm(
+        best - worst,
+        ((weights_back - worst) + (best - content_back)) / 2,
+        ((content_back - worst) + (best - weights_back)) / 2,
+    )
+
+
+def harm_values(
+    observed: Mapping[Condition, Observation],
+    gallery: Gallery,
+    targets: Sequence[Aim],
+    tracklets: Tracklets,
+) -> list[pd.DataFrame]:
+    """Measure the harm of every occluder, in average precision and in margin."""
+    scores = {
+        "AP": lambda vectors: gallery.score(GGA, vectors, tracklets)["ap"].to_numpy(),
+        "margin": lambda vectors: np.array(
+            [
+                float(aim.margin(vector[None])) if aim.right.any() else np.nan
+                for vector, aim in zip(vectors, targets)
+            ]
+        ),
+    }
+    clean, rows = observed[CLEAN].vectors[GGA], []
+    for condition, seen in observed.items():
+        if condition == CLEAN:
+            continue
+        vectors = seen.vectors[GGA], seen.patched["weights"], seen.patched["content"]
+        for unit, score in scores.items():
+            found = harm(score, clean, *vectors)
+            names = "", " through the weights", " through the content"
+            rows += [
+                clip_values(f"harm ({unit}){name}", "all", condition.occluder, values)
+                for name, values in zip(names, found, strict=True)
+            ]
+    return rows
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+class Resampling(NamedTuple):
+    """How intervals are drawn."""
+
+    pids: np.ndarray
+    """(Q,) person of each clip."""
+    draws: int
+    seed: int
+
+    def of(self, values: np.ndarray) -> tuple[float, float, float]:
+        """Return the mean of one value a clip, and the ends of its interval."""
+        known = pd.DataFrame({"value": values, "weight": 1.0, "pid": self.pids, "run": ""})
+        return interval(known.dropna(), draws=self.draws, seed=self.seed)[:3]
+
+
 def swap_table(results: Results, draws: Resampling) -> pd.DataFrame:
     """Tabulate mAP and rank-1 of each swap and occluder, and what GGA gains over the swap.
 
@@ -130,33 +289,15 @@ def swap_table(results: Results, draws: Resampling) -> pd.DataFrame:
     """
     rows = []
     for (condition, swap), found in results.items():
-        score = draws.of(found["ap"])
-        gain = draws.of(results[condition, GGA]["ap"] - found["ap"])
-        rows.append({
-            "swap": swap.name, "branch": swap.branch, "occluder": condition.occluder,
-            "mAP": score.value, "low": score.low, "high": score.high,
-            "rank1": draws.of(found["hit"]).value,
-            "gain": gain.value, "gain_low": gain.low, "gain_high": gain.high,
-        })  # fmt: skip
+        score = dict(zip(("mAP", "low", "high"), draws.of(found["ap"])))
+        gains = draws.of(results[condition, GGA]["ap"] - found["ap"])
+        rows.append(
+            {"swap": swap.name, "branch": swap.branch, "occluder": condition.occluder}
+            | score
+            | {"rank1": float(found["hit"].mean())}
+            | dict(zip(("gain", "gain_low", "gain_high"), gains))
+        )
     return pd.DataFrame(rows)
-
-
-def swap_rows(results: Results, head: Head, draws: Resampling) -> list[Row]:
-    """A7: what GGA gains over uniform weights on occluded clips, less that on clean ones."""
-    rows = []
-    kinds = [c for c, swap in results if swap == GGA and c != CLEAN]
-    for condition in kinds:
-        for other in uniform(head):
-            gain = _gain(results, condition, GGA, other) - _gain(results, CLEAN, GGA, other)
-            best = math.nan
-            if other.branch == "parts":
-                oracle = _gain(results, condition, ORACLE, other)
-                best = draws.of(oracle - _gain(results, CLEAN, ORACLE, other)).value
-            found = draws.of(gain)
-            rows.append(
-                row("A7 swap gain", other.branch, condition.occluder, found, attainable=best)
-            )
-    return rows
 
 
 def curve_table(
@@ -174,31 +315,31 @@ def curve_table(
         axes = {"area": conditions[: len(AREAS)], "frames": conditions[len(AREAS) :]}
         for axis, along in axes.items():
             for condition in (CLEAN, *along):
-                x = getattr(condition, axis)
                 for swap in curve_swaps(head):
                     found = draws.of(results[condition, swap]["ap"])
-                    rows.append({
-                        "swap": swap.name, "branch": swap.branch, "occluder": occluder,
-                        "axis": axis, "x": x, "area": areas[condition],
-                        "mAP": found.value, "low": found.low, "high": found.high,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "swap": "soft oracle" if swap.how == "soft oracle" else swap.name,
+                            "branch": swap.branch,
+                            "occluder": occluder,
+                            "axis": axis,
+                            "x": getattr(condition, axis),
+                            "area": areas[condition],
+                        }
+                        | dict(zip(("mAP", "low", "high"), found))
+                    )
     return pd.DataFrame(rows)
 
 
-def curve_rows(
-    results: Results, occluders: Sequence[str], frames: int, head: Head, draws: Resampling
-) -> list[Row]:
-    """A12: the mean drop of AP with uniform weights less that with GGA, over a curve's points."""
+def curve_values(
+    results: Results, occluders: Sequence[str], frames: int, head: Head
+) -> list[pd.DataFrame]:
+    """Measure the mean drop of AP with uniform weights less that with GGA, over the curves."""
     rows = []
     for occluder in occluders:
         conditions = dict.fromkeys(curve_conditions(occluder, frames))
-        for other in uniform(head):
-            gains = [_gain(results, condition, GGA, other) for condition in conditions]
-            flatter = np.mean(gains, axis=0) - _gain(results, CLEAN, GGA, other)
-            rows.append(row("A12 robustness", other.branch, occluder, draws.of(flatter)))
+        for flat in uniform(head):
+            gains = [_gain(results, condition, GGA, flat) for condition in conditions]
+            flatter = np.mean(gains, axis=0) - _gain(results, CLEAN, GGA, flat)
+            rows.append(clip_values("flatter than uniform", flat.branch, occluder, flatter))
     return rows
-
-
-def _gain(results: Results, condition: Condition, better: Swap, other: Swap) -> np.ndarray:
-    found = results[condition, better]["ap"] - results[condition, other]["ap"]
-    return found.to_numpy()

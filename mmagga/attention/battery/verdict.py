@@ -1,139 +1,185 @@
-"""What a result has to be to count, fixed before any run, and the words for it.
+"""What a result has to be to count, fixed before any run, and the four words for it.
 
-A claim is *supported* where the whole interval lies beyond its threshold; *too small to matter*
-where the effect has the claimed direction beyond doubt, but not that size; else *not supported*.
-Doubt is an interval that holds the value of random weights, or a p-value of 0.05 or more after
-Holm's correction over all branches and occluders.
+| word                | the 95 % interval of the effect, in the claimed direction                  |
+|---------------------|----------------------------------------------------------------------------|
+| supported           | lies beyond the smallest effect of interest, and p < 0.05 after Holm       |
+| too small to matter | lies above 0 and below the smallest effect of interest                     |
+| shown to be absent  | lies below the smallest effect of interest, and does not exclude 0         |
+| cannot tell         | holds the smallest effect of interest; or there are fewer than 20 persons, |
+|                     | or even the best weights could not win as much                             |
+
+Objects and persons, filmed or pasted, make the claims. White noise, which nobody claims anything
+about, and placebos, which hide nothing, are controls. The measures are net of the placebo already,
+see `measure_rows`.
 """
 
 import math
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mmagga.attention.battery.clips import FILMED
+from mmagga.attention.battery.pooling import MIN_PERSONS
 from mmagga.retrieval.uncertainty import holm
 
-SUPPORTED, TOO_SMALL, NOT_SUPPORTED = "supported", "too small to matter", "not supported"
+SUPPORTED, TOO_SMALL = "supported", "too small to matter"
+ABSENT, CANNOT_TELL = "shown to be absent", "cannot tell"
 NOT_MEASURED = ""
-"""Too few clips say anything, or the part was left out."""
-_WORDS = (NOT_SUPPORTED, TOO_SMALL, SUPPORTED)
-CONTROLS = ("none", "placebo")
-"""In the column "occluder": clips as they are, and pastes that hide nothing. Never a claim."""
+WORDS = (ABSENT, CANNOT_TELL, TOO_SMALL, SUPPORTED)
+"""From the weakest to the strongest: a verdict of several measures is the weakest of theirs."""
+CLAIMED = (FILMED, "object", "person")
+"""In the column "occluder": what claims are about."""
+CLEAN_CLIPS = "none"
+TEMPLATE = 0.1
+"""Share of the weights' spread within a clip below which another person's guide moves nothing."""
 
 
 class Claim(NamedTuple):
     """When a measure supports the paper."""
 
-    threshold: float
-    side: Literal["above", "below"]
-    """On which side of the threshold the interval has to lie."""
-    random: float
-    """The measure's value under random or uniform weights."""
+    smallest: float
+    """Smallest effect of interest, in the units of the measure."""
+    sign: int
+    """Of an effect as claimed."""
+    of_ceiling: float = 0.0
+    """The effect must also be this share of what the best weights within the bound reach."""
+    also_clean: bool = False
+    """Whether clips without an occluder make a claim too."""
 
+
+RESPONSE = "response"
+NEWER, OLDER = "response less new scoring layers'", "response less the untrained network's"
+GAIN, EXTRA = "gain over uniform weights", "extra gain under an occluder"
+SHARPNESS, GUIDE = "max/min ratio", "moved by another guide"
 
 CLAIMS = MappingProxyType({
-    "A1 DiD": Claim(-0.02, "below", 0.0),
-    "A1 DiD as MMA reads": Claim(-0.02, "below", 0.0),
-    "A1 DiD - placebo": Claim(0.0, "below", 0.0),
-    "A1 DiD - untrained": Claim(0.0, "below", 0.0),
-    "A2 corruption removed": Claim(0.05, "above", 0.0),
-    "A3 body energy attained": Claim(0.1, "above", 0.0),
-    "A4 AUROC": Claim(0.6, "above", 0.5),
-    "A4 AUROC - untrained": Claim(0.05, "above", 0.0),
-    "A6 max/min ratio": Claim(1.1, "above", 1.0),
-    "A7 swap gain": Claim(0.0, "above", 0.0),
-    "A8 erasure": Claim(0.0, "above", 0.0),
-    "A9 occluder share": Claim(0.0, "below", 0.0),
-    "A10 deletion": Claim(0.0, "above", 0.0),
-    "A11 effect lost": Claim(0.5, "above", 0.0),
-    "A12 robustness": Claim(0.0, "above", 0.0),
-    "A13 constant cues": Claim(0.02, "above", 0.0),
+    RESPONSE: Claim(0.02, -1),
+    OLDER: Claim(0.02, -1),
+    NEWER: Claim(0.02, -1),
+    GAIN: Claim(0.01, 1, 0.25, also_clean=True),
+    EXTRA: Claim(0.01, 1, 0.25),
 })  # fmt: skip
-"""By measure, in the units of the measure: see the table in README and `faithfulness`."""
-
-REACTS = ("A1 DiD", "A1 DiD - placebo", "A1 DiD - untrained", "A11 effect lost")
-"""All of these, for "the attention reacts to the occluder"."""
-MATTERS = ("A7 swap gain", "A12 robustness")
-"""All of these, for "and it matters for retrieval"."""
-GATE = "A6 max/min ratio"
-"""Below its threshold on clips of every kind, as they are and occluded, the attention is uniform,
-and no effect of it can be more than small."""
+"""By measure: nats for responses, average precision for gains."""
+REACTS = (RESPONSE, OLDER, NEWER)
+"""All of these, for "the attention turns away from the occluder, and has learned to"."""
 
 
 def judge(table: pd.DataFrame) -> pd.DataFrame:
-    """Correct the p-values measure by measure and add the columns random, threshold, verdict.
+    """Correct the p-values measure by measure and add smallest, word and reason.
 
-    `table` has the columns measure, branch, occluder, value, low, high and p.
+    `table` is that of `pooling.pooled`. Only claims get a word; the reason says why there is none
+    of the other three where it is "cannot tell".
     """
     table = table.copy()
-    claims = table["measure"].map(CLAIMS.get)
-    counted = claims.notna() & ~(table["occluder"] == "placebo")
+    claims = [CLAIMS.get(measure) for measure in table["measure"]]
+    counted = np.array([
+        claim is not None
+        and (occluder in CLAIMED or (claim.also_clean and occluder == CLEAN_CLIPS))
+        for claim, occluder in zip(claims, table["occluder"])
+    ], bool)  # fmt: skip
     table["p"] = table["p"].where(counted)
     for _, rows in table[counted].groupby("measure"):
         table.loc[rows.index, "p"] = holm(rows["p"].to_numpy())
-    table["random"] = [c.random if c else r for c, r in zip(claims, table["random"])]
-    table["threshold"] = [c.threshold if c and k else np.nan for c, k in zip(claims, counted)]
-    table["verdict"] = [
-        word(claim, row) if claim and known else ""
+    judged = [
+        _judged(claim, row) if claim and known else (np.nan, NOT_MEASURED, "")
         for claim, known, row in zip(claims, counted, table.itertuples())
     ]
+    table["smallest"], table["word"], table["reason"] = map(list, zip(*judged))
     return table
 
 
-def word(claim: Claim, row: object) -> str:
-    """Give the word for one row: its `low`, `high` and corrected `p`."""
-    sign = 1 if claim.side == "above" else -1
-    least = row.low if claim.side == "above" else row.high  # the end nearer to the claim's failure
-    if math.isnan(least):
-        return NOT_MEASURED
-    if sign * (least - claim.random) <= 0 or not row.p < 0.05:
-        return NOT_SUPPORTED
-    return SUPPORTED if sign * (least - claim.threshold) > 0 else TOO_SMALL
+def _judged(claim: Claim, row: NamedTuple) -> tuple[float, str, str]:
+    """Return the smallest effect of interest, the word and its reason, for one row."""
+    # Where nothing is covered the best weights are uniform, which says nothing about a gain.
+    bounded = claim.of_ceiling and row.occluder != CLEAN_CLIPS
+    ceiling = row.ceiling if bounded else math.nan
+    smallest = claim.smallest
+    if np.isfinite(ceiling):
+        smallest = max(smallest, claim.of_ceiling * ceiling)
+    if math.isnan(row.value):
+        return claim.sign * smallest, NOT_MEASURED, ""
+    ends = sorted((claim.sign * row.low, claim.sign * row.high))
+    word, reason = word_for(*ends, row.p, smallest, persons=row.persons, ceiling=ceiling)
+    return claim.sign * smallest, word, reason
+
+
+def word_for(
+    low: float,
+    high: float,
+    p: float,
+    smallest: float,
+    *,
+    persons: int,
+    ceiling: float = math.nan,
+) -> tuple[str, str]:
+    """Return the word for an interval `low` to `high` in the claimed direction, and the reason."""
+    if persons < MIN_PERSONS or math.isnan(low):
+        return CANNOT_TELL, f"{persons} persons, fewer than {MIN_PERSONS}"
+    if ceiling < smallest:
+        return CANNOT_TELL, "even the best weights within the bound would win less"
+    if low > smallest:
+        return (SUPPORTED, "") if p < 0.05 else (CANNOT_TELL, "one of many claims, p ≥ 0.05")
+    if high < smallest:
+        return (TOO_SMALL if low > 0 else ABSENT), ""
+    return CANNOT_TELL, "the interval holds the smallest effect of interest"
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Say for each branch and occluder whether attention reacts, and whether that matters.
+    """Say for each branch and occluder whether attention reacts, and whether that helps.
 
     Returns:
-        Columns branch, occluder, reacts, matters; the occluder "all" is the weakest of those
-        measured. The branch "parts" is all granularities swapped together, of which only
-        "matters" is measured. What was not measured is "".
+        Columns branch, occluder, reacts (`REACTS`, all of them), helps (GGA's weights against
+        uniform ones on such clips), helps_more (than they do without the occluder), guide
+        ("fixed template" where another person's guide moves no weight, else "guided") and
+        purity. The occluder "none" is clips as they are, "all" what was filmed or, where nothing
+        was, the weakest of objects and persons. The branch "parts" is all granularities together.
     """
-    deciding = table[table["measure"].isin((*REACTS, *MATTERS)) & ~table["occluder"].isin(CONTROLS)]
-    uniform = _uniform_branches(table)
     rows = []
-    for branch, mine in deciding.groupby("branch", sort=False):
+    for branch, mine in table.groupby("branch", sort=False):
         found = [
             {
                 "branch": branch,
                 "occluder": occluder,
-                "reacts": _weakest(some, REACTS, branch in uniform),
-                "matters": _weakest(some, MATTERS, branch in uniform),
+                "reacts": _weakest(some, REACTS),
+                "helps": _weakest(some, (GAIN,)),
+                "helps_more": _weakest(some, (EXTRA,)),
             }
-            for occluder, some in mine.groupby("occluder", sort=False)
+            for occluder in (CLEAN_CLIPS, *CLAIMED)
+            if len(some := mine[mine["occluder"] == occluder])
         ]
+        about = {"guide": _guide(mine), "purity": _purity(mine)}
+        claims = {row["occluder"]: row for row in found if row["occluder"] != CLEAN_CLIPS}
+        if not any(row[q] for row in found for q in ("reacts", "helps", "helps_more")):
+            continue
+        deciding = [claims[FILMED]] if FILMED in claims else list(claims.values())
         words = {
-            name: min((row[name] for row in found if row[name]), key=_WORDS.index, default="")
-            for name in ("reacts", "matters")
+            name: min((r[name] for r in deciding if r[name]), key=WORDS.index, default="")
+            for name in ("reacts", "helps", "helps_more")
         }
-        rows += [*found, {"branch": branch, "occluder": "all"} | words]
-    return pd.DataFrame(rows, columns=["branch", "occluder", "reacts", "matters"])
+        everything = {"branch": branch, "occluder": "all"} | words
+        rows += [row | about for row in [*found, everything]]
+    names = ["branch", "occluder", "reacts", "helps", "helps_more", "guide", "purity"]
+    return pd.DataFrame(rows, columns=names)
 
 
-def _uniform_branches(table: pd.DataFrame) -> set[str]:
-    """Name the branches whose attention is uniform, and "parts" where all granularities' is."""
-    ratio = table[table["measure"] == GATE].groupby("branch")["value"].max()
-    flat = ratio < CLAIMS[GATE].threshold
-    parts = flat.drop("global", errors="ignore")
-    return {*flat.index[flat], *(["parts"] if len(parts) and parts.all() else [])}
-
-
-def _weakest(table: pd.DataFrame, measures: tuple[str, ...], uniform: bool) -> str:
-    """Give the weakest word of several measures; at most "too small" where attention is uniform."""
-    rows = table[table["measure"].isin(measures)]
-    if set(rows["measure"]) != set(measures) or (rows["verdict"] == NOT_MEASURED).any():
+def _weakest(rows: pd.DataFrame, measures: tuple[str, ...]) -> str:
+    rows = rows[rows["measure"].isin(measures)]
+    words = [word for word in rows["word"] if word]
+    if set(rows["measure"]) != set(measures) or len(words) < len(rows):
         return NOT_MEASURED
-    words = [*rows["verdict"], *([TOO_SMALL] if uniform else [])]
-    return min(words, key=_WORDS.index)
+    return min(words, key=WORDS.index)
+
+
+def _guide(rows: pd.DataFrame) -> str:
+    """Name what the weights follow, of a branch that has a guide."""
+    moved = rows.loc[rows["measure"] == GUIDE, "value"]
+    if not len(moved) or math.isnan(moved.iloc[0]):
+        return ""
+    return "fixed template" if moved.iloc[0] < TEMPLATE else "guided"
+
+
+def _purity(rows: pd.DataFrame) -> float:
+    purity = rows.loc[rows["measure"] == "purity", "value"]
+    return float(purity.iloc[0]) if len(purity) else math.nan
