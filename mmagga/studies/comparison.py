@@ -1,7 +1,7 @@
 """What the finished runs of an ablation say: one row a run, one a query, one a row of the grid."""
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mmagga.retrieval import (
     evaluate,
     paired_difference,
 )
+from mmagga.retrieval.uncertainty import Interval, crossed_difference, crossed_interval
 from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.studies.ablations import Cell, cost
 from mmagga.system.files import write_csv
@@ -134,11 +135,11 @@ def without_learning(cells: Sequence[Cell]) -> pd.DataFrame:
 def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
     """Compare the rows of a grid: one line a label, NaN where no run is finished.
 
-    Mean and sd of each measure over the n runs. low, high: 95 % interval of the mean mAP over
-    persons. difference, difference_low, difference_high, p: against the first label that has runs,
-    query by query, average precision being the mean over the seeds that both have. None of these
-    knows how seeds vary: that is the sd. tie: whether the best row is not clearly better, its
-    interval of the difference holding 0.
+    Mean and sd of each measure over the n runs. low, high: 95 % interval of the mean mAP.
+    difference, difference_low, difference_high, p: against the first label that has runs, query by
+    query. Intervals and p are over persons and seeds (`crossed_difference`); where a row has one
+    run, over persons alone. tie: whether the best row is not clearly better, its interval of the
+    difference holding 0.
     """
     labels, there = list(labels), set(results["label"])
     first = next((label for label in labels if label in there), None)
@@ -147,13 +148,40 @@ def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[st
     for label in labels:
         lines[label] = _line(results[results["label"] == label])
         if label in there:
-            interval = bootstrap(_mean_over_seeds(precisions[label]))
+            interval = _interval(precisions[label].dropna(how="all"))
             gain = _paired(precisions, label, first) if label != first else None
             lead = _paired(precisions, best, label) if label != best else None
             lines[label] |= {"low": interval.low, "high": interval.high}
             lines[label] |= dict(zip(DIFFERENCE, gain, strict=True)) if gain else {}
             lines[label]["tie"] = label == best or (lead is not None and lead.low <= 0)
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("label")
+
+
+def contrasts(precisions: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Return the difference of each pair of labels, the first less the second: one row a pair.
+
+    Columns are those of `DIFFERENCE`; pairs without runs are left out.
+    """
+    there = set(precisions.columns.get_level_values(0))
+    rows = {
+        name: _paired(precisions, *pair) for name, pair in pairs.items() if there.issuperset(pair)
+    }
+    found = {name: gain for name, gain in rows.items() if gain}
+    return pd.DataFrame.from_dict(found, orient="index", columns=list(DIFFERENCE))
+
+
+def against_itself(precisions: pd.DataFrame) -> pd.DataFrame:
+    """Compare each label with itself, its first seed less its others: one row a label.
+
+    What the seed alone does. Columns are those of `DIFFERENCE`; labels with fewer than three runs
+    are left out.
+    """
+    rows = {}
+    for label in dict.fromkeys(precisions.columns.get_level_values(0)):
+        runs = precisions[label].dropna(how="all")
+        if runs.shape[1] > 2:
+            rows[label] = crossed_difference(runs.iloc[:, :1], runs.iloc[:, 1:])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(DIFFERENCE))
 
 
 DIFFERENCE = ("difference", "difference_low", "difference_high", "p")
@@ -175,12 +203,18 @@ def _mean_over_seeds(columns: pd.DataFrame) -> pd.DataFrame:
     return means.assign(query=np.arange(len(means)))  # unique over the splits, too
 
 
+def _interval(runs: pd.DataFrame) -> Interval:
+    return crossed_interval(runs) if runs.shape[1] > 1 else bootstrap(_mean_over_seeds(runs))
+
+
 def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None:
     """Compare a with b over the seeds of both."""
     seeds = precisions[a].columns.intersection(precisions[b].columns)
     if seeds.empty:
         return None
     both = precisions[[a, b]].dropna(how="all")
+    if len(seeds) > 1:
+        return crossed_difference(both[a][seeds], both[b][seeds])
     return paired_difference(*(_mean_over_seeds(both[label][seeds]) for label in (a, b)))
 
 

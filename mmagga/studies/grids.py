@@ -39,6 +39,8 @@ class Grid:
     The first row is the one that the others are compared with."""
     ticks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Part of the method: the labels of the rows that have it."""
+    contrasts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Name of a comparison: the label of a row, and of the row it is compared with."""
 
 
 def _subsets(names: Sequence[str]) -> Iterable[tuple[str, ...]]:
@@ -88,6 +90,12 @@ GRIDS = {
         _MODULES,
         {"MG": ("+ MG", "+ MMA", "+ GGA", "MMA-GGA"), "MMA": ("+ MMA", "MMA-GGA"),
          "GGA": ("+ GGA", "MMA-GGA")},
+        {
+            "MMA, without GGA": ("+ MMA", "+ MG"),
+            "MMA, given GGA": ("MMA-GGA", "+ GGA"),
+            "GGA, without MMA": ("+ GGA", "+ MG"),
+            "GGA, given MMA": ("MMA-GGA", "+ MMA"),
+        },
     ),
     "whole": Grid("The method as it is, for the study of its attention.", {"MMA-GGA": {}}),
     "rates": Grid(

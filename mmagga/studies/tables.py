@@ -18,6 +18,7 @@ from mmagga.runs.run import RUNS, list_runs
 from mmagga.studies import comparison
 from mmagga.studies.ablations import Cell
 from mmagga.studies.comparison import MEASURES
+from mmagga.studies.gate import failures
 from mmagga.studies.grids import BASES, GRIDS, Grid
 from mmagga.system.files import write_csv, write_text
 
@@ -128,14 +129,23 @@ def _own_notes(ours: pd.DataFrame, columns: Mapping) -> tuple[str, ...]:
 
 
 def ablation_table(
-    name: str, base: str, results: pd.DataFrame, precisions: pd.DataFrame, grid: Grid | None = None
+    name: str,
+    base: str,
+    results: pd.DataFrame,
+    precisions: pd.DataFrame,
+    *,
+    yardsticks: pd.DataFrame | None = None,
+    grid: Grid | None = None,
 ) -> Table:
     """Return the table of a grid: ticks, means and sds, the difference to the first row, the cost.
 
-    `results` and `precisions` as `comparison` gives them; `grid` for one that is not in `GRIDS`.
+    `results`, `precisions` and `yardsticks` as `comparison` returns them; with `yardsticks` the
+    gate of `mmagga.studies.gate` says which rows are trained enough. `grid` for one that is not in
+    `GRIDS`.
     """
     grid = grid or GRIDS[name]
     lines = comparison.summary(results, precisions, grid.rows)
+    reasons = {} if yardsticks is None else failures(results, yardsticks)
     rows = []
     for label, line in lines.iterrows():
         runs = results[results["label"] == label]
@@ -147,18 +157,49 @@ def ablation_table(
             "params (M)": _number(line["parameters"] / 1e6, 2),
             "GFLOPs": _number(line["gflops"], 2),
         }
+        if reasons:
+            row["gate"] = "✗" if reasons.get(label) else "✓" if label in reasons else ""
         rows.append(row)
-    cells = pd.DataFrame(rows)
+    cells = pd.DataFrame(rows + _without_learning(yardsticks)).fillna("")
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    marks["mAP"] = np.where(lines["tie"], "bold", "")
-    notes = (*_missing(name, base, lines), *READING, f"Δ is to {lines.index[lines['n'] > 0][0]}.")
+    marks.loc[: len(lines) - 1, "mAP"] = np.where(lines["tie"], "bold", "")
+    failed = {label: "; ".join(why) for label, why in reasons.items() if why}
+    gate = tuple(f"{label}: not trained enough to say ({why})." for label, why in failed.items())
+    notes = (
+        *_missing(name, base, lines), *gate, *_comparisons(precisions, grid), *READING,
+        f"Δ is to {lines.index[lines['n'] > 0][0]}.",
+    )  # fmt: skip
     return Table(cells, marks, f"{grid.question} {_conditions(results)}", notes)
+
+
+def _without_learning(yardsticks: pd.DataFrame | None) -> list[dict[str, str]]:
+    """Return a row for each embedding that learns nothing."""
+    if yardsticks is None:
+        return []
+    methods = yardsticks.groupby("method", sort=False)
+    return [
+        {"": name} | {measure: _mean(100 * runs[measure]) for measure in ("mAP", "rank-1")}
+        for name, runs in methods
+    ]
+
+
+def _comparisons(precisions: pd.DataFrame, grid: Grid) -> tuple[str, ...]:
+    """Put the grid's contrasts, and each row against itself, into words."""
+    notes = [
+        f"{name}: {_difference(line)}, p {_p(line['p'])}."
+        for name, line in comparison.contrasts(precisions, grid.contrasts).iterrows()
+    ]
+    same = comparison.against_itself(precisions)
+    if len(same):
+        rows = "; ".join(f"{label} {_difference(line)}" for label, line in same.iterrows())
+        notes.append(f"A row against itself, its first seed less the others: {rows}.")
+    return tuple(notes)
 
 
 READING = (
     "Percent, mean ± sd over n runs. Bold: the best mAP, and every one not clearly below it. "
-    "Intervals and p (signs flipped person by person) compare query by query, average precision "
-    "being the mean over the seeds; how seeds vary they do not know, that is the sd.",
+    "Intervals and p compare query by query and are over persons and seeds; where a row has one "
+    "run, over persons alone.",
     "Parameters without classifiers. GFLOPs to embed one clip; an addition and a multiplication "
     "are two. The paper's own ablation numbers are not public, so none is shown.",
 )
@@ -315,7 +356,7 @@ def all_tables(results: Path) -> dict[str, Table]:
     for path in sorted(results.glob("ablations-*-*.csv")):
         _, name, base, *rest = path.stem.split("-")
         if not rest:
-            tables[path.stem] = ablation_table(name, base, *comparison.read(path))
+            tables[path.stem] = _ablation(name, base, path)
     for path in sorted(results.glob("ledger*.csv")):
         tables[path.stem] = ledger_table(pd.read_csv(path), path.stem)
     found = sorted(results.glob("attention*_verdicts.csv"))
@@ -324,6 +365,11 @@ def all_tables(results: Path) -> dict[str, Table]:
         both = [pd.concat(map(pd.read_csv, paths)) for paths in (studies, found)]
         tables["attention"] = attention_table(*both)
     return tables
+
+
+def _ablation(name: str, base: str, path: Path) -> Table:
+    _, yardsticks = comparison.read_more(path)
+    return ablation_table(name, base, *comparison.read(path), yardsticks=yardsticks)
 
 
 def files(results: Path) -> dict[Path, str]:

@@ -77,8 +77,8 @@ def ledger(label):
 def ablation(label):
     results, precisions = planted({label: 0.0, "other": 0.1}, persons=4)
     results["dataset"] = label
-    return ablation_table(label, label, results, precisions, Grid(label, {label: {}, "other": {}},
-                                                                  {label: (label,)}))  # fmt: skip
+    grid = Grid(label, {label: {}, "other": {}}, {label: (label,)})
+    return ablation_table(label, label, results, precisions, grid=grid)
 
 
 def published(label):

@@ -145,10 +145,26 @@ def test_an_ablation_says_what_is_there_and_how_to_get_the_rest():
     assert cells.loc["+ MMA", ["MMA", "GGA"]].tolist() == ["✓", ""]
     assert cells.loc["baseline", "Δ mAP (95 %)"] == "–"
     assert cells.loc["+ MMA", "Δ mAP (95 %)"].startswith("+10.")
-    assert set(cells.loc["+ GGA"].drop(["parts", "MMA", "GGA"])) == {"–"}
+    assert set(cells.loc["+ GGA"].drop(["MG", "MMA", "GGA"])) == {"–"}
     assert "+ GGA" in table.notes[0]
     assert table.notes[0].endswith("python -m mmagga ablate modules --base study")
-    assert table.marks["mAP"].tolist() == ["", "bold", "", "bold"]
+    assert table.marks["mAP"].tolist() == ["", "", "bold", "", "bold"]
+
+
+def test_a_row_that_fails_the_gate_says_so_and_what_learns_nothing_stands_below():
+    results, precisions = planted({"baseline": 0.5, "+ MMA": 0.5, "+ MG": 0.5})
+    results = results.assign(dead_p1=[0.9 if x == "+ MMA" else 0.1 for x in results["label"]])
+    results = results.assign(guide=np.nan, last_fifth=0.0)
+    results["mAP"] = 0.9
+    thumbnail = pd.DataFrame({"method": ["thumbnail"], "mAP": [0.3], "rank-1": [0.2]})
+    table = ablation_table("modules", "study", results, precisions, yardsticks=thumbnail)
+    cells = table.cells.set_index("")
+    assert cells["gate"].tolist() == ["✓", "✓", "✗", "", "", ""]
+    assert cells.loc["thumbnail", ["mAP", "rank-1"]].tolist() == ["30.0", "20.0"]
+    notes = " ".join(table.notes)
+    assert "+ MMA: not trained enough to say (90% of the units of branch p1 are dead)" in notes
+    assert "MMA, without GGA: " in notes
+    assert "A row against itself" in notes or results["seed"].nunique() < 3
 
 
 def test_a_command_for_a_real_set_names_it():
@@ -201,7 +217,7 @@ def test_latex_is_escaped(evil):
 def test_labels_of_a_grid_are_escaped_too():
     results, precisions = planted({EVIL: 0.0, "other": 0.1})
     grid = Grid(EVIL, {EVIL: {}, "other": {}})
-    table = ablation_table("x", "demo", results, precisions, grid)
+    table = ablation_table("x", "demo", results, precisions, grid=grid)
     assert "<img" not in table.html() + table.markdown()
 
 
