@@ -84,7 +84,7 @@ def evaluate(
     Example: python -m mmagga evaluate runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
-        run: Run folder.
+        run: Run folder, or an authors' checkpoint file.
         root: Data folder, if different from training.
         dataset: Data set, if different from training.
         out: CSV file for one row a query; by default in the run folder.
@@ -99,6 +99,7 @@ def evaluate(
     from mmagga.system.files import write_csv
     from mmagga.training.health import dead_units
 
+    run = _run_folder(run)
     config = _config(run, dataset, root, device)
     stem = "queries-partial" if partial else "queries"
     out = _writable(out or _in_folder(run, stem, config, ".csv"))
@@ -128,7 +129,7 @@ def ledger(
     Example: python -m mmagga ledger runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
-        run: Run folder.
+        run: Run folder, or an authors' checkpoint file.
         root: Data folder, if different from training.
         dataset: Data set, if different from training.
         out: CSV file to write; by default in the run folder.
@@ -139,6 +140,7 @@ def ledger(
     from mmagga.system.device import resolve_device
     from mmagga.system.files import write_csv
 
+    run = _run_folder(run)
     config = _config(run, dataset, root, device)
     out = _writable(out or _in_folder(run, "ledger", config, ".csv"))
     tracklets = _load(config)
@@ -164,7 +166,7 @@ def attention(
     Example: python -m mmagga attention runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
-        run: Run folder.
+        run: Run folder, or an authors' checkpoint file.
         root: Data folder, if different from training.
         dataset: Data set, if different from training.
         out: Folder for the tables and figures; by default the run's own attention/.
@@ -178,6 +180,7 @@ def attention(
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
 
+    run = _run_folder(run)
     config = _config(run, dataset, root, device)
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
@@ -215,6 +218,7 @@ def report(
     from mmagga.report import write
     from mmagga.runs.run import Run
 
+    run = _run_folder(run)
     config = _config(run, dataset, root, device)
     out = _writable(out or _in_folder(run, "report", config, ".html"))
     print(write(Run(run), config, out, embed=embed))
@@ -314,17 +318,26 @@ def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
 
 
 def import_official(file: Path, out: Path, /) -> None:
-    """Check an authors' checkpoint without running its code; write its tensors alone.
+    """Write an authors' checkpoint as a run folder, without running its code.
 
-    Example: python -m mmagga import-official mma.pth.tar mma.pth
+    Example: python -m mmagga import-official mma.pth.tar runs/authors
+
+    evaluate, ledger, attention and report take the file, too, and import it into runs/:
+    mmagga evaluate mma.pth.tar --dataset mars --root /data/mars
 
     Args:
-        file: The authors' .pth.tar file.
-        out: The file to write, which `mmagga.model.load_official` reads.
+        file: The authors' .pth.tar file, or a file of its state dict.
+        out: Run folder to make, which every verb and notebook takes.
     """
-    from mmagga.model.official import import_official
+    from mmagga.runs.imported import import_official
 
-    print(f"{import_official(file, out)}: {out}")
+    run = import_official(file, out)
+    config = run.load_config()
+    print(
+        f"run: {run.folder}: {config.model.name}, {config.frames} frames, trained on "
+        f"{config.dataset}\nevaluate it: python -m mmagga evaluate {run.folder} "
+        f"--dataset {config.dataset} --root FOLDER"
+    )
 
 
 def data_summary(dataset: str, root: Path, split: int = 0) -> None:
@@ -422,6 +435,16 @@ def data_crop(
     pairs = list(zip(videos, tracks, strict=True))
     tracklets = crop_video(pairs, out, identities=identities, max_gap=max_gap)
     print(tracklets.summary().to_string(), *tracklets.notes, sep="\n")
+
+
+def _run_folder(run: Path) -> Path:
+    """Return a run folder; an authors' checkpoint file is imported first."""
+    from mmagga.runs.imported import run_folder
+
+    folder = run_folder(run)
+    if folder != run:
+        print(f"imported: {folder}")
+    return folder
 
 
 def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:

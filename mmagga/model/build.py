@@ -1,11 +1,13 @@
 """From a configuration to a network."""
 
+import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from mmagga.config import Config
+from mmagga.errors import CheckpointError
 from mmagga.model.backbone import Backbone, map_size
 from mmagga.model.head import Head, check_map
 from mmagga.model.networks import MMAGGA, Baseline, BaselineHead, ClipModel
@@ -72,9 +74,18 @@ def build_model(config: Config, num_ids: int) -> ClipModel:
 def untrained_like(model: ClipModel, config: Config) -> ClipModel:
     """Build a trained network once more, with the weights that its training started from.
 
-    The yardstick of what training adds; in evaluation mode, where `model` is.
+    The yardstick of what training adds; in evaluation mode, where `model` is. Warns where the
+    weights to start from cannot be had, and takes random ones.
     """
     with torch.random.fork_rng():
         seed_torch(config.seed, "weights")
-        fresh = build_model(config, model.head.num_ids)
+        try:
+            fresh = build_model(config, model.head.num_ids)
+        except CheckpointError as error:
+            warnings.warn(
+                f"the untrained network has random weights, not those of the run's start: {error}",
+                stacklevel=2,
+            )
+            seed_torch(config.seed, "weights")
+            fresh = build_model(from_scratch(config), model.head.num_ids)
     return fresh.to(model.head.bnneck.weight.device).eval()

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mmagga.errors import CheckpointError
 from mmagga.model.build import make_baseline, make_mmagga
 from mmagga.model.networks import MMAGGA, Baseline
 from mmagga.model.weights import read_tensors
-from mmagga.system.files import commit
 
 # Ours -> theirs, by the beginning of the name; the first match counts.
 _BACKBONE = {
@@ -68,8 +66,9 @@ def load_official(source: str | Path | Mapping[str, Tensor]) -> MMAGGA | Baselin
     """Build the model of an authors' checkpoint and fill it.
 
     Args:
-        source: the file (a dict with `state_dict`, `rank1`, `epoch`), or its state dict. Which of
-            the two models it is, the identities and the frames follow from the tensors.
+        source: the file, which holds a dict with `state_dict`, `rank1` and `epoch` or the state
+            dict alone; or the state dict itself. Which of the two models it is, the identities
+            and the frames follow from the tensors.
 
     Returns:
         The model, on the CPU, in training mode like any new module.
@@ -86,18 +85,6 @@ def load_official(source: str | Path | Mapping[str, Tensor]) -> MMAGGA | Baselin
     for name, tensor in ours.items():
         tensor.copy_(state[name])  # a state dict shares its module's memory
     return model
-
-
-def import_official(source: str | Path, out: str | Path) -> str:
-    """Rewrite an authors' checkpoint as one of tensors only, which `load_official` reads.
-
-    Gives in words what it holds. Raises CheckpointError as `load_official` does.
-    """
-    state = _read(Path(source))
-    model = load_official(state)
-    commit(out, lambda file: torch.save({"state_dict": dict(state)}, file))
-    frames = f", {model.head.frames} frames" if isinstance(model, MMAGGA) else ""
-    return f"{type(model).__name__}{frames}, {len(state)} tensors"
 
 
 def official_name(name: str, model: MMAGGA | Baseline) -> str:
@@ -139,11 +126,11 @@ def _check(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """Read a checkpoint's `state_dict`."""
+    """Read a checkpoint's `state_dict`, or a state dict alone."""
     checkpoint = read_tensors(path, _ALLOWED)
-    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else {}
+    if not isinstance(state, Mapping) or not state:
         raise CheckpointError(f"{path} has no `state_dict`; give the authors' checkpoint file")
-    state = checkpoint["state_dict"]
     if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise CheckpointError(f"{path}: its `state_dict` holds more than named tensors")
     return state

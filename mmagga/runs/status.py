@@ -40,7 +40,7 @@ def status(run: Run) -> str:
     record = run.last_checkpoint() or {}
     lines["checkpoint"] = _checkpoint(record)
     lines["config"] = config_hash(config)
-    lines["data"] = record.get("data", "not known without a checkpoint")
+    lines["data"] = record.get("data") or "not known"
     return "\n".join(f"{name:12}{text}" for name, text in lines.items())
 
 
@@ -70,7 +70,7 @@ def _state(run: Run, config: Config, steps: list[dict[str, Any]]) -> str:
     if owner is not None:
         return f"running, {describe(owner)}"
     if not steps:
-        return "never started"
+        return "imported: weights without a log" if run.saved_step() else "never started"
     step = steps[-1]["step"]
     if run.load_failure().get("step", -1) >= step:
         return f"failed: {run.load_failure()['error']}"

@@ -72,6 +72,17 @@ def test_the_untrained_network_is_the_one_training_starts_from(name):
     assert not torch.equal(other.state_dict()[weight], found.state_dict()[weight])
 
 
+def test_a_finished_run_needs_no_start_weights():
+    model = ModelConfig(backbone="resnet18", width=16)
+    config = dataclasses.replace(DEMO, model=model, seed=1)
+    trained = build_model(config, 5)
+    gone = dataclasses.replace(config, model=dataclasses.replace(model, weights="gone.pth"))
+    with pytest.warns(UserWarning, match=r"random weights.*'gone\.pth'"):
+        found = untrained_like(trained, gone)
+    expected = untrained_like(trained, config).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+
+
 SMALL = dataclasses.replace(DEMO, model=ModelConfig(backbone="resnet18", width=16), frames=2)
 PIDS = torch.tensor([0, 0, 1, 1])
 
