@@ -128,9 +128,10 @@ def _check(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
 def _read(path: Path) -> Mapping[str, Tensor]:
     """Read a checkpoint's `state_dict`, or a state dict alone."""
     checkpoint = read_tensors(path, _ALLOWED)
-    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else {}
-    if not isinstance(state, Mapping) or not state:
+    if isinstance(checkpoint, Mapping) and "state_dict" in checkpoint:
+        checkpoint = checkpoint["state_dict"]
+    if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f"{path} has no `state_dict`; give the authors' checkpoint file")
-    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in checkpoint.items()):
         raise CheckpointError(f"{path}: its `state_dict` holds more than named tensors")
-    return state
+    return checkpoint
