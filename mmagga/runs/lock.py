@@ -57,6 +57,7 @@ class RunLock:
         self.folder, self.steal = Path(folder), steal
 
     def __enter__(self) -> "RunLock":
+        self.made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         # Not by `commit`: the lock belongs to the file, not to its name.
         self.file = open(self.folder / NAME, "a+b", buffering=0)
@@ -65,6 +66,9 @@ class RunLock:
         except BaseException:
             self.file.close()
             raise
+        if not _is_at(self.file, self.folder / NAME):  # its holder has just taken the folder away
+            self.file.close()
+            return self.__enter__()
         _held.add(self)
         self._stop = threading.Event()
         if self.shared:
@@ -110,6 +114,10 @@ class RunLock:
             _held.remove(self)
             self._stop.set()
             self.file.truncate(0)
+            with suppress(OSError):  # a run that did not begin leaves nothing
+                if self.made and [path.name for path in self.folder.iterdir()] == [NAME]:
+                    (self.folder / NAME).unlink()
+                    self.folder.rmdir()
             self.file.close()
 
 
@@ -138,6 +146,14 @@ def describe(record: dict[str, Any]) -> str:
     """Put what `holder` found into words."""
     pid, host, since = (record.get(key, "?") for key in ("pid", "host", "since"))
     return f"process {pid} on {host} since {since}"
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(file: BinaryIO, exclusive: bool) -> bool | None:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,6 +157,32 @@ def test_an_error_inside_frees_the_folder(tmp_path):
     with pytest.raises(KeyError), RunLock(tmp_path / "new" / "run"):
         raise KeyError
     assert holder(tmp_path / "new" / "run") is None
+
+
+def test_a_run_that_did_not_begin_leaves_no_folder(tmp_path):
+    with RunLock(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+    with RunLock(tmp_path / "run"):
+        (tmp_path / "run" / "config.json").touch()
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_lock_on_a_file_that_was_taken_away_is_none(tmp_path, monkeypatch):
+    """Between opening and locking, the holder left and removed the folder that it had made."""
+    folder = tmp_path / "run"
+    claim, times = RunLock._claim, []
+
+    def late(self):
+        if not times:
+            shutil.rmtree(folder)
+        times.append(1)
+        claim(self)
+
+    monkeypatch.setattr(RunLock, "_claim", late)
+    with RunLock(folder):
+        assert holder(folder)["pid"] == os.getpid()
+    assert len(times) == 2
 
 
 def on_a_network(monkeypatch):
