@@ -90,7 +90,8 @@ def kit(tracklets: Tracklets, size: tuple[int, int], packed: Path | None) -> Cal
             pixels = np.stack([frames.read(row, range(CLIP)) for row in batch])
             clips = torch.from_numpy(pixels).permute(0, 1, 4, 2, 3)
             if augmented:
-                apply(clips, draw(config, len(batch), CLIP, size, 0, 0, step), config.pad)
+                draws = draw(config, len(batch), CLIP, size, seed=0, epoch=0, step=step)
+                apply(clips, draws, config.pad)
 
     return run
 

@@ -19,6 +19,7 @@ from mmagga.errors import MmaggaError
 
 def render(
     root: Path,
+    *,
     preset: Literal[
         "tiny",
         "demo",
@@ -73,6 +74,7 @@ def train(args: list[str]) -> None:
 def evaluate(
     run: Path,
     /,
+    *,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -119,6 +121,7 @@ def evaluate(
 def ledger(
     run: Path,
     /,
+    *,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -155,6 +158,7 @@ def ledger(
 def attention(
     run: Path,
     /,
+    *,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -197,6 +201,7 @@ def attention(
 def report(
     run: Path,
     /,
+    *,
     root: Path | None = None,
     dataset: str | None = None,
     out: Path | None = None,
@@ -241,6 +246,7 @@ def replay(run: Path, /) -> None:
 def ablate(
     grid: str,
     /,
+    *,
     base: Literal["demo", "study", "paper"] = "demo",
     dataset: str | None = None,
     root: Path | None = None,
@@ -276,7 +282,7 @@ def ablate(
     from mmagga.studies.grids import base_config, find_grid
 
     config = dataclasses.replace(base_config(base, dataset, root), packed=packed)
-    cells = ablations.cells(find_grid(grid), config, seeds, splits, runs)
+    cells = ablations.cells(find_grid(grid), config, seeds, splits=splits, runs=runs)
     if not cells:
         raise MmaggaError("no seed or no split is named, so there is nothing to run")
     left = ablations.carry_out(cells, devices, dry_run=dry_run, commands=print)
@@ -359,6 +365,7 @@ def data_summary(dataset: str, root: Path, split: int = 0) -> None:
 def data_check(
     dataset: str,
     root: Path,
+    *,
     on_bad: Literal["error", "drop"] = "error",
     verify: bool = False,
     workers: int | None = None,
@@ -388,6 +395,7 @@ def data_pack(
     dataset: str,
     root: Path,
     out: Path,
+    *,
     height: int = 256,
     width: int = 128,
 ) -> None:

@@ -37,6 +37,7 @@ def draw(
     clips: int,
     frames: int,
     size: tuple[int, int],
+    *,
     seed: int,
     epoch: int,
     step: int,

@@ -62,7 +62,12 @@ def training_clip(num_frames: int, frames: int, draw: float, official: bool = Tr
 
 
 def epoch_batches(
-    labels: Sequence[int] | np.ndarray, ids_per_batch: int, clips_per_id: int, seed: int, epoch: int
+    labels: Sequence[int] | np.ndarray,
+    ids_per_batch: int,
+    clips_per_id: int,
+    *,
+    seed: int,
+    epoch: int,
 ) -> np.ndarray:
     """Return one epoch as (steps, P·K) tracklet rows: each identity once, K tracklets of each.
 
@@ -118,8 +123,8 @@ class _TrainingBatches(Dataset):
         epoch, step = key
         c = self.config
         if self.order is None or self.order[0] != epoch:
-            order = epoch_batches(self.labels, c.ids_per_batch, c.clips_per_id, c.seed, epoch)
-            self.order = epoch, order
+            sizes = c.ids_per_batch, c.clips_per_id
+            self.order = epoch, epoch_batches(self.labels, *sizes, seed=c.seed, epoch=epoch)
         rows = self.order[1][step]
         draws = generator(c.seed, "clip", epoch, step).random(len(rows))
         positions = [
@@ -141,7 +146,8 @@ class _TrainingBatches(Dataset):
 def steps_per_epoch(tracklets: Tracklets, config: Config) -> int:
     """Count the batches of one epoch."""
     labels, _ = training_labels(tracklets)
-    return len(epoch_batches(labels, config.ids_per_batch, config.clips_per_id, config.seed, 0))
+    sizes = config.ids_per_batch, config.clips_per_id
+    return len(epoch_batches(labels, *sizes, seed=config.seed, epoch=0))
 
 
 def train_loader(
@@ -208,6 +214,7 @@ def dense_loader(
     frames: int,
     size: tuple[int, int],
     batch: int,
+    *,
     workers: int | None = 0,
     packed: Path | None = None,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:

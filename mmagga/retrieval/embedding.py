@@ -93,7 +93,7 @@ def embed_by_rules(
         raise DataError(f"{tracklets.dataset} in {tracklets.root}: there are no tracklets to embed")
     weights = {name: _clip_weights(tracklets.lengths, frames, name) for name in rules}
     total = int((-(-tracklets.lengths // frames)).sum())
-    loader = dense_loader(tracklets, frames, size, batch, workers, packed=packed)
+    loader = dense_loader(tracklets, frames, size, batch, workers=workers, packed=packed)
     bar = progress_bar(enabled=progress, total=total, unit="clip", desc="embed")
     sums: dict[str, Tensor] = {}
     done, limit = 0, batch

@@ -236,8 +236,8 @@ def rank_list(
     gallery: Embeddings,
     protocol: Protocol,
     query_row: int,
-    top: int = 10,
     *,
+    top: int = 10,
     chunk: int = 1024,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:

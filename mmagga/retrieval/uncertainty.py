@@ -55,6 +55,7 @@ class Estimate(NamedTuple):
 def bootstrap(
     per_query: pd.DataFrame,
     value: str = "average_precision",
+    *,
     by: str = "pid",
     draws: int = DRAWS,
     seed: int = 0,
@@ -73,6 +74,7 @@ def paired_difference(
     a: pd.DataFrame,
     b: pd.DataFrame,
     value: str = "average_precision",
+    *,
     by: str = "pid",
     draws: int = DRAWS,
     seed: int = 0,

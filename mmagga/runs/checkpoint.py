@@ -28,7 +28,7 @@ _SHOWN = 5
 
 
 def save(
-    folder: Path, step: int, state: dict[str, Any], record: dict[str, Any], keep: int = KEEP
+    folder: Path, step: int, state: dict[str, Any], record: dict[str, Any], *, keep: int = KEEP
 ) -> Path:
     """Write `state` as checkpoint number `step`; `record` (JSON) is stored beside it.
 

@@ -102,7 +102,7 @@ class OpenedRun:
 
     def ranked(self, query: int, top: int = 10) -> pd.DataFrame:
         """Return the first `top` rows of the rank list of a query, numbered from 0."""
-        return rank_list(*self.sides, self.protocol, query, top)
+        return rank_list(*self.sides, self.protocol, query, top=top)
 
 
 def stored_embeddings(folder: Path, key: str, embed: Callable[[], Tensor]) -> Tensor:

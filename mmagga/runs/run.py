@@ -160,7 +160,7 @@ class Run:
 
     # --- weights --------------------------------------------------------------------------------
 
-    def save_state(self, step: int, state: dict[str, Any], keep: int = 2) -> None:
+    def save_state(self, step: int, state: dict[str, Any], *, keep: int = 2) -> None:
         """Commit a checkpoint; its record has the numbers and words that `state` holds.
 
         The newest `keep` checkpoints stay in the folder.
@@ -172,7 +172,7 @@ class Run:
         record = {key: value for key, value in state.items() if isinstance(value, int | str)}
         record |= {"config": config_hash(self.load_config())}
         record |= {"torch": torch.__version__, "mmagga": __version__}
-        checkpoint.save(self.folder / "checkpoints", step, state, record, keep)
+        checkpoint.save(self.folder / "checkpoints", step, state, record, keep=keep)
 
     def load_state(self, device: "str | torch.device" = "cpu") -> dict[str, Any] | None:
         """Load the newest healthy checkpoint; None if there is none."""

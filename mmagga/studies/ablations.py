@@ -86,6 +86,7 @@ def cells(
     grid: Grid,
     base: Config,
     seeds: Sequence[int] = (0,),
+    *,
     splits: Sequence[int] = (0,),
     runs: Path = RUNS,
 ) -> list[Cell]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmagga.config import (
+    AugmentConfig,
     Config,
     check,
     learning_rates,
@@ -231,7 +232,8 @@ def _train(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             seed_torch(config.seed, "dropout", state.step, here.rank)
-            clips, labels = augmented(batch, config, device, share), batch.labels.to(device)
+            clips = augmented(batch, config.augment, config.seed, device, share=share)
+            labels = batch.labels.to(device)
             try:
                 log = train_step(state, clips, labels, config, here)
             except NumericError as error:
@@ -308,7 +310,12 @@ def resume(
 
 
 def augmented(
-    batch: Batch, config: Config, device: torch.device, share: slice | None = None
+    batch: Batch,
+    augment: AugmentConfig,
+    seed: int,
+    device: torch.device | str,
+    *,
+    share: slice | None = None,
 ) -> Tensor:
     """Move a batch's clips to the device and augment them there: (B, T, 3, H, W) float32.
 
@@ -316,10 +323,10 @@ def augmented(
     """
     t, _, h, w = batch.clips.shape[1:]
     size = len(batch.labels), t, (h, w)
-    draws = draw(config.augment, *size, config.seed, batch.epoch, batch.step)
+    draws = draw(augment, *size, seed=seed, epoch=batch.epoch, step=batch.step)
     if share is not None:
         draws = Draws(*(values[share.start * t : share.stop * t] for values in draws))
-    return apply(batch.clips.to(device, non_blocking=True), draws, config.augment.pad)
+    return apply(batch.clips.to(device, non_blocking=True), draws, augment.pad)
 
 
 def _scores(
@@ -353,7 +360,8 @@ def _record_epoch(
         people, replace(config, workers=0), start=(epoch - 1, steps - 1), stop_epoch=epoch,
         share=share,
     )  # fmt: skip
-    measured = _health(state, augmented(next(last), config, device, share), config)
+    clips = augmented(next(last), config.augment, config.seed, device, share=share)
+    measured = _health(state, clips, config)
     recorder.epoch(_scores(state, config, tracklets, epoch, recorder.bar), measured)
 
 

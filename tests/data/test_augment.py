@@ -55,26 +55,28 @@ def test_both_ways_to_move_frames_agree():
 
 def test_nothing_drawn_changes_nothing():
     clips = some_clips()
-    nothing = draw(dataclasses.replace(PLAIN, pad=0), 3, 2, SIZE, 0, 0, 0)
+    nothing = draw(dataclasses.replace(PLAIN, pad=0), 3, 2, SIZE, seed=0, epoch=0, step=0)
     torch.testing.assert_close(apply(clips, nothing, 0), normalize(clips), rtol=0, atol=0)
 
 
 def test_draws_depend_on_seed_epoch_and_step_alone():
     config = AugmentConfig()
-    first = draw(config, 4, 8, SIZE, 1, 2, 3)
-    again = draw(config, 4, 8, SIZE, 1, 2, 3)
+    first = draw(config, 4, 8, SIZE, seed=1, epoch=2, step=3)
+    again = draw(config, 4, 8, SIZE, seed=1, epoch=2, step=3)
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
-    for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
-        assert (first.erase != draw(config, 4, 8, SIZE, *other).erase).any()
+    key = {"seed": 1, "epoch": 2, "step": 3}
+    for name, value in key.items():
+        other = key | {name: value + 1}
+        assert (first.erase != draw(config, 4, 8, SIZE, **other).erase).any()
 
 
 def test_per_clip_draws_are_shared_by_its_frames():
-    draws = draw(AugmentConfig(per_clip=True), 5, 4, SIZE, 0, 0, 0)
+    draws = draw(AugmentConfig(per_clip=True), 5, 4, SIZE, seed=0, epoch=0, step=0)
     for values in draws:
         grouped = values.reshape(5, 4, -1)
         assert (grouped == grouped[:, :1]).all()
     assert len({tuple(box) for box in draws.erase}) > 2
-    alone = draw(AugmentConfig(per_clip=False), 5, 4, SIZE, 0, 0, 0)
+    alone = draw(AugmentConfig(per_clip=False), 5, 4, SIZE, seed=0, epoch=0, step=0)
     assert any((v.reshape(5, 4, -1) != v.reshape(5, 4, -1)[:, :1]).any() for v in alone)
 
 
@@ -93,7 +95,7 @@ def reference_boxes(n, size):
 
 def test_distribution_matches_the_transforms_one_by_one():
     size, n = (256, 128), 20_000
-    draws = draw(AugmentConfig(), n, 1, size, 0, 0, 0)
+    draws = draw(AugmentConfig(), n, 1, size, seed=0, epoch=0, step=0)
     assert draws.flip.mean() == pytest.approx(0.5, abs=0.015)
     for shift in (draws.top, draws.left):
         counts = np.bincount(shift, minlength=21)
@@ -109,7 +111,9 @@ def test_distribution_matches_the_transforms_one_by_one():
 
 def test_erased_boxes_lie_inside_and_reach_every_edge():
     h, w = size = (8, 8)  # so small that many tries are as high or as wide as the frame
-    top, left, height, width = draw(AugmentConfig(erase=1), 2000, 1, size, 0, 0, 0).erase.T
+    top, left, height, width = draw(
+        AugmentConfig(erase=1), 2000, 1, size, seed=0, epoch=0, step=0
+    ).erase.T
     assert (height > 0).all()
     assert (height.max(), width.max()) == (h - 1, w - 1)
     assert (top.min(), left.min()) == (0, 0)

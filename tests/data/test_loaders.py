@@ -108,7 +108,7 @@ def test_loading_leaves_the_global_generators_alone(tracklets):
 @pytest.mark.parametrize("batch", [1, 3, 100])
 @pytest.mark.parametrize("count", [0, 2])
 def test_dense_batches_hold_every_clip_in_order(tracklets, batch, count):
-    batches = list(dense_loader(tracklets, 4, SIZE, batch, count))
+    batches = list(dense_loader(tracklets, 4, SIZE, batch, workers=count))
     assert {len(owner) for _, owner in batches[:-1]} <= {batch}, "constant size but for the last"
     owners = torch.cat([owner for _, owner in batches]).tolist()
     frames = torch.cat([found for found, _ in batches])

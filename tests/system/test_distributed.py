@@ -31,9 +31,9 @@ PROGRAM = """
         if (rank, state.step) == (1, stop_at):
             os.kill(os.getpid(), signal.SIGTERM)
         return log
-    def seen(batch, config, device, share):
+    def seen(batch, *args, share):
         read.append([batch.epoch, batch.step, batch.rows[share].tolist()])
-        return augmented(batch, config, device, share)
+        return augmented(batch, *args, share=share)
     loop.train_step, loop.augmented, read = train_step, seen, []
     try:
         loop.train(from_dict(json.loads(sys.argv[1])), sys.argv[2], bar=False)
@@ -88,9 +88,9 @@ def test_batches_are_those_of_one_process(config, pair, monkeypatch, tmp_path):
 
     original, whole = loop.augmented, []
 
-    def seen(batch, *args):
+    def seen(batch, *args, share):
         whole.append([batch.epoch, batch.step, batch.rows.tolist()])
-        return original(batch, *args)
+        return original(batch, *args, share=share)
 
     monkeypatch.setattr(loop, "augmented", seen)
     train(config, tmp_path / "again", bar=False)

@@ -145,7 +145,7 @@ def test_a_live_generator_would_show(config, tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGTERM)
             return log
 
-        live = lambda *a: draw(*a[:4], int(g.integers(1000)), *a[5:])  # noqa: E731
+        live = lambda *a, **key: draw(*a, **key | {"seed": int(g.integers(1000))})  # noqa: E731
         monkeypatch.setattr(loop, "draw", live)
         monkeypatch.setattr(loop, "train_step", stopping)
         return train(short, folder, bar=False)
