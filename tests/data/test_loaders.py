@@ -161,7 +161,7 @@ def test_batches_are_the_same_however_much_shared_memory_there_is(
     with pytest.warns(UserWarning, match=told) if told else nullcontext():
         assert_equal(all_batches(tracklets, config), expected)
     with pytest.warns(UserWarning, match=told) if told else nullcontext():
-        found = list(dense_loader(tracklets, 4, SIZE, 8, 2))
+        found = list(dense_loader(tracklets, 4, SIZE, 8, workers=2))
     for (clips_, rows), (clips__, rows_) in zip(found, dense, strict=True):
         assert torch.equal(clips_, clips__)
         assert torch.equal(rows, rows_)
