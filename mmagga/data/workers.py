@@ -7,13 +7,13 @@ where not even the workers' semaphores find room the main process reads by itsel
 """
 
 import os
-import pickle
 import shutil
 import signal
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class _Safe(Dataset):
         except Exception as error:
             error.add_note(f"in a reading process:\n{traceback.format_exc()}")
             try:
-                pickle.loads(pickle.dumps(error))  # else the main process would wait for ever
+                ForkingPickler.loads(ForkingPickler.dumps(error))  # else the main process waits
             except Exception:
                 return _Raised(RuntimeError(f"{type(error).__name__}: {error}"))
             return _Raised(error)

@@ -14,6 +14,7 @@ import shutil
 import socket
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -89,7 +90,8 @@ def require_writable(path: str | Path) -> None:
                 raise ResourceError(_explain(path, probe, None)) from error
             reason = str(error.strerror)
         finally:
-            probe.unlink(missing_ok=True)
+            with suppress(OSError):
+                probe.unlink()
     if reason is not None:
         raise SettingError(f"{path} cannot be written ({reason}): name another place")
 

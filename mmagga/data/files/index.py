@@ -80,10 +80,13 @@ def _cache_base(name: str) -> Path:
     try:
         named = os.environ.get("MMAGGA_CACHE")
         usual = Path(named).expanduser() if named else Path.home() / ".cache" / "mmagga"
+        if (usual / name / "index.npz").exists():
+            return usual  # also where it may only be read
         reason = unwritable(usual / name)
-        if reason is None or (usual / name / "index.npz").exists():
+        if reason is None:
+            usual.mkdir(parents=True, exist_ok=True)
             return usual
-    except (OSError, RuntimeError) as error:  # no home folder
+    except (OSError, RuntimeError) as error:  # no home folder, or one of no ordinary kind
         reason = str(error)
     user = getattr(os, "getuid", lambda: "user")()
     temporary = Path(tempfile.gettempdir()) / f"mmagga-cache-{user}"
