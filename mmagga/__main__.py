@@ -83,6 +83,8 @@ def evaluate(
 ) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
 
+    The CSV file says whom each query found, also where no query has a match to be scored.
+
     Example: python -m mmagga evaluate runs/synthetic-mmagga-19ec8cbb86e4
 
     Args:
@@ -93,6 +95,7 @@ def evaluate(
         device: cpu, cuda or auto.
         partial: Load what fits of a checkpoint of another network, and warn how much that is.
     """
+    from mmagga.retrieval.analysis import with_names
     from mmagga.retrieval.metrics import score
     from mmagga.runs.health import warning
     from mmagga.runs.run import Run
@@ -109,12 +112,14 @@ def evaluate(
         model = Run(run).load_model(resolve_device(device), partial)
         tracklets = _load(config) if here.first else None
         from_first(None)  # the others come when the index of the frames is there
-        scores = score(model, tracklets or _load(config), config)
+        tracklets = tracklets or _load(config)
+        scores = score(model, tracklets, config)
     if here.first:
-        print(scores)
+        told = [note for note in tracklets.notes if note.startswith(("one camera", "identities"))]
+        print(scores, *told, sep="\n")
         if said := warning(dead_units(model)):
             print(said)
-        write_csv(out, scores.per_query)
+        write_csv(out, with_names(scores, tracklets))
         print(f"one row a query: {out}")
 
 
@@ -424,24 +429,41 @@ def data_crop(
     out: Path,
     identities: Path | None = None,
     max_gap: int = 25,
+    classes: tuple[str, ...] = (),
+    numbers: Literal["auto", "names", "order"] = "auto",
+    first_frame: int | None = None,
 ) -> None:
     """Cut tracked people out of your own video; the result is the data set "mot".
 
     Example: python -m mmagga data crop --videos a.mp4 b.mp4 --tracks a.txt b.txt --out data/own
 
+    Tracks are text lines `frame, id, left, top, width, height[, confidence[, class]]`, separated
+    by commas, semicolons, tabs or blanks, with or without a header, plain or packed (gzip, zip).
+
     Args:
         videos: A video file, or a folder of frames, for each camera.
         tracks: Its tracks in MOTChallenge's form, in the same order.
         out: Folder to make.
-        identities: CSV file with the columns camera, track, pid, if you know who is who.
-        max_gap: Frames that a track may be absent before it is cut.
+        identities: CSV file with the columns camera, track, pid and perhaps piece: who is who.
+        max_gap: Frames that a track may be absent before it is cut in pieces.
+        classes: Names or numbers of the classes to keep, or all; persons by default.
+        numbers: Pictures of a folder are found by the numbers in their names, or counted in order.
+        first_frame: Number of the first picture where pictures are counted; by default 0 or 1.
     """
     from mmagga.data.readers.own_video import crop_video
 
     if len(videos) != len(tracks):
         raise MmaggaError(f"{len(videos)} videos, but {len(tracks)} files of tracks: one for each")
     pairs = list(zip(videos, tracks, strict=True))
-    tracklets = crop_video(pairs, out, identities=identities, max_gap=max_gap)
+    tracklets = crop_video(
+        pairs,
+        out,
+        identities=identities,
+        max_gap=max_gap,
+        classes=classes,
+        numbers=numbers,
+        first_frame=first_frame,
+    )
     print(tracklets.summary().to_string(), *tracklets.notes, sep="\n")
 
 

@@ -7,6 +7,8 @@ cores. The command line, its `--help` and a run's `config.json` all come from th
 import dataclasses
 import hashlib
 import json
+import math
+import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -210,15 +212,49 @@ def preset(dataset: str, root: Path) -> Config:
     return replace(PAPER, dataset=dataset, root=Path(root), ids_per_batch=8 if small else 16)
 
 
+_ANY = math.inf
+_RANGES = {
+    "split": (0, _ANY),
+    "frames": (1, _ANY),
+    "height": (1, _ANY),
+    "width": (1, _ANY),
+    "ids_per_batch": (1, _ANY),
+    "clips_per_id": (1, _ANY),
+    "warmup": (0, _ANY),
+    "weight_decay": (0, _ANY),
+    "eval_every": (0, _ANY),
+    "eval_batch": (1, _ANY),
+    "seed": (0, 2**63 - 1),
+    "workers": (0, 1024),
+    "checkpoint_every": (0, _ANY),
+    "model.width": (1, _ANY),
+    "model.temperature": (1e-6, _ANY),
+    "model.gem_p": (1e-6, _ANY),
+    "augment.flip": (0, 1),
+    "augment.pad": (0, _ANY),
+    "augment.erase": (0, 1),
+    "augment.tone": (0, _ANY),
+    "loss.smoothing": (0, 1),
+    "loss.center": (0, _ANY),
+    "loss.center_lr": (0, _ANY),
+}
+"""The smallest and the largest value of each number."""
+
+
 def check(config: Config) -> None:
-    """Raise SettingError for a number that is out of range."""
-    positive = ("frames", "height", "width", "ids_per_batch", "clips_per_id", "eval_batch")
-    numbers = {name: getattr(config, name) for name in positive}
-    numbers |= {"model.width": config.model.width, "stages": len(config.stages)}
-    numbers |= {"the epochs of a stage": min((s.epochs for s in config.stages), default=1)}
-    for name, value in numbers.items():
-        if value < 1:
-            raise SettingError(f"{name}: at least 1, not {value}")
+    """Raise SettingError for a number that is out of range, infinite or NaN."""
+    if not config.stages:
+        raise SettingError("stages: at least 1, not 0")
+    numbers = [(name, operator.attrgetter(name)(config), *ends) for name, ends in _RANGES.items()]
+    numbers = [number for number in numbers if number[1] is not None]  # None: chosen by the kit
+    numbers += [("milestones", milestone, 0, _ANY) for milestone in config.milestones]
+    for stage in config.stages:
+        numbers.append(("the epochs of a stage", stage.epochs, 1, _ANY))
+        numbers.append(("the learning rate of a stage", stage.lr, 0, _ANY))
+    for name, value, low, high in numbers:
+        if not (low <= value <= high and math.isfinite(value)):
+            wanted = f"at least {low}" if high == _ANY else f"from {low} to {high}"
+            raise SettingError(f"{name}: {wanted}, not {value}")
 
 
 def stage_of(config: Config, epoch: int) -> tuple[int, int]:

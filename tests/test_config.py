@@ -7,6 +7,8 @@ from mmagga.config import (
     DEMO,
     PAPER,
     Config,
+    StageConfig,
+    check,
     config_hash,
     from_dict,
     preset,
@@ -78,3 +80,29 @@ def test_a_new_option_renames_no_run(monkeypatch):
 def test_the_warm_up_rises_linearly_and_is_off_by_default():
     assert [warmup_factor(4, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert warmup_factor(PAPER.warmup, 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1), ("seed", 2**63), ("workers", -1), ("split", -1), ("warmup", -1),
+        ("weight_decay", float("nan")), ("weight_decay", float("inf")), ("eval_every", -1),
+        ("checkpoint_every", float("nan")), ("milestones", (-1,)), ("augment.pad", -1),
+        ("augment.flip", 1.5), ("augment.erase", -0.1), ("augment.tone", -1.0),
+        ("loss.smoothing", 2.0), ("loss.center", -1.0), ("loss.center_lr", float("nan")),
+        ("model.temperature", 0.0), ("model.gem_p", -1.0), ("model.width", 0),
+        ("stages", ()), ("stages", (StageConfig(1, -1.0),)),
+        ("stages", (StageConfig(1, float("nan")),)), ("stages", (StageConfig(0, 0.1),)),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_run_can_have(name, value):
+    group, _, field = name.rpartition(".")
+    if group:
+        value = dataclasses.replace(getattr(DEMO, group), **{field: value})
+    with pytest.raises(SettingError, match=r"at least|from"):
+        check(dataclasses.replace(DEMO, **{group or field: value}))
+
+
+@pytest.mark.parametrize("config", [DEMO, PAPER, preset("ilids_vid", Path("d"))])
+def test_presets_can_be_run(config):
+    check(config)

@@ -51,6 +51,7 @@ exit codes: 0 done; 1 a fault of the kit, with its traceback; 2 an invalid word 
 
 def answer(verbs: Verbs, words: Sequence[str]) -> int:
     """Run what `words` ask for and return the exit code; a user's errors are one line each."""
+    words = [_expand_home(word) for word in words]
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     verb = next((verb for verb in verbs if verb.split() == list(words)[: len(verb.split())]), "")
@@ -85,6 +86,16 @@ def _refuse_copies(verb: str) -> None:
     """Raise MmaggaError where torchrun starts several processes of a verb that one does."""
     if verb and verb not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise MmaggaError(f"one process does this: python -m mmagga {verb} ..., without torchrun")
+
+
+def _expand_home(word: str) -> str:
+    """Replace ~ at the start of a word, or after `--option=` where shells leave it, by the home."""
+    option, separator, value = word.partition("=")
+    if not option.startswith("-"):
+        option, separator, value = "", "", word
+    if value != "~" and not value.startswith(("~/", "~\\")):
+        return word
+    return f"{option}{separator}{os.path.expanduser(value)}"
 
 
 def call(verbs: Verbs, verb: str, args: Sequence[str]) -> int:

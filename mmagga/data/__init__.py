@@ -37,7 +37,7 @@ def load_tracklets(
         from mmagga.data.synthetic import render
 
         render(root, preset)
-    return read(Path(root), split)
+    return read(Path(root).expanduser(), split)
 
 
 def load_checked(

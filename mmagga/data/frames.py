@@ -56,7 +56,7 @@ class PackedFrames(Frames):
 
     def __init__(self, tracklets: Tracklets, size: tuple[int, int], path: Path) -> None:
         super().__init__(tracklets, size)
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.header = read_header(self.path)
         self._memory: np.ndarray | None = None
         self.slots = self._find(tracklets)

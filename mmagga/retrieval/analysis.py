@@ -32,6 +32,25 @@ def describe_queries(scores: Scores, tracklets: Tracklets) -> pd.DataFrame:
     return scores.per_query.assign(length=query.lengths, occluded=occluded_shares(query))
 
 
+def with_names(scores: Scores, tracklets: Tracklets) -> pd.DataFrame:
+    """Return `Scores.per_query` with the tracklets' names, which are their first frames' paths.
+
+    Added columns: tracklet, nearest_tracklet, and nearest_camid; empty where nothing was searched.
+    """
+    query, gallery = (tracklets.split(name).table for name in ("query", "gallery"))
+    queries_too = scores.protocol.queries_in_gallery
+    searched = pd.concat([gallery, query] if queries_too else [gallery], ignore_index=True)
+    nearest = scores.per_query["nearest"].astype("Int64")
+    rows, known = nearest.fillna(0).to_numpy(int), nearest.notna().to_numpy()
+    names = tracklets.names[searched["first"].to_numpy()[rows]]
+    camid = searched["camid"].astype("Int64").iloc[rows].reset_index(drop=True)
+    return scores.per_query.assign(
+        tracklet=tracklets.names[query["first"].to_numpy()].astype(object),
+        nearest_tracklet=np.where(known, names.astype(object), ""),
+        nearest_camid=camid.where(known),
+    )
+
+
 def occluded_shares(tracklets: Tracklets) -> np.ndarray:
     """(N,) hidden share of each tracklet, from the rendered sets' info/frames.csv; NaN without."""
     path = tracklets.root / "info" / "frames.csv"

@@ -37,6 +37,9 @@ class Run:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).expanduser())
+
     @classmethod
     def of(cls, config: Config, runs: Path = RUNS) -> "Run":
         """Name a run by what it computes: the same configuration, the same folder."""

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -16,8 +17,10 @@ from mmagga.__main__ import VERBS, main, render
 from mmagga.cli import shell
 from mmagga.cli.flags import parse
 from mmagga.config import DEMO
+from mmagga.data import load_tracklets, synthetic
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS
+from mmagga.errors import DataError
 from mmagga.runs import Run
 from mmagga.system.shortage import shortage
 
@@ -219,6 +222,8 @@ def test_an_unknown_data_set_is_named_as_that(tmp_path, capsys):
         ("--frames 0", "frames: at least 1, not 0"),
         ("--ids-per-batch -1", "ids_per_batch: at least 1, not -1"),
         ("--stages", "stages: at least 1, not 0"),
+        ("--seed -1", "seed: from 0 to"),
+        ("--workers -1", "workers: from 0 to"),
         ("--stages 3:0.1:all 0:0.1:mma", "the epochs of a stage: at least 1, not 0"),
         ("--root nowhere", "nowhere is no folder"),
     ],
@@ -229,6 +234,38 @@ def test_training_that_cannot_be(option, said, capsys, tmp_path, monkeypatch):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["render", "--root", "{}", "--workers", "-1"],
+        ["data", "check", "--dataset", "synthetic", "--root", "{}", "--workers", "-1"],
+        ["data", "pack", "--dataset", "synthetic", "--root", "{}", "--out", "x", "--width", "0"],
+        ["data", "crop", "--videos", "v", "--tracks", "t", "--out", "x", "--max-gap", "-1"],
+    ],
+)
+def test_numbers_that_no_verb_takes(words, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "new" if words[0] == "render" else tiny
+    assert main([word.format(root) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert "at least" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--root=~/there"], ["--root", "~/there"]])
+def test_a_tilde_is_the_home_folder(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "summary", "--dataset", "mars", *words]) == 3
+    assert f"{tmp_path / 'there'} is no folder" in capsys.readouterr().err
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "there"))):
+        load_tracklets("mars", "~/there")
+    assert Run(Path("~/run")).folder == tmp_path / "run"
+    assert synthetic.render("~/tiny", "tiny", workers=1, progress=False) == tmp_path / "tiny"
+    assert not (tmp_path / "~").exists()
 
 
 def test_tables_want_a_clone(tmp_path, monkeypatch, capsys):

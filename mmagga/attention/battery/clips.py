@@ -26,7 +26,7 @@ from mmagga.attention.battery.occluders import (
 from mmagga.data.frames import Frames, open_frames
 from mmagga.data.masks import HEAD, has_masks, read_masks, resize_masks
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError
+from mmagga.errors import DataError, SettingError
 from mmagga.randomness import generator
 
 
@@ -83,6 +83,8 @@ class Sample:
 
         Raises DataError where fewer than two persons are left.
         """
+        if limit is not None and limit < 1:
+            raise SettingError(f"clips: at least 1, not {limit}")
         order = np.lexsort((names(tracklets), tracklets.camids, tracklets.pids))
         if limit is not None and limit < len(order):
             order = order[np.sort(generator(seed, "tracklets").permutation(len(order))[:limit])]

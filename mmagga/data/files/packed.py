@@ -17,7 +17,7 @@ import numpy as np
 from mmagga.data.files.decoding import decode, file_hash, read_bytes
 from mmagga.data.files.names import join_names, used_frames
 from mmagga.data.tracklets import Tracklets
-from mmagga.errors import DataError
+from mmagga.errors import DataError, SettingError
 from mmagga.system.files import commit
 from mmagga.system.progress import progress as progress_bar
 
@@ -33,7 +33,10 @@ def pack(tracklets: Tracklets, path: Path, size: tuple[int, int], *, progress: b
     no pack, or still the old one. A pack is compared with the index when it is opened: frames that
     have other bytes under the same names since are refused.
     """
-    if Path(path).resolve().is_relative_to(tracklets.root.resolve()):
+    path = Path(path).expanduser()
+    if min(size) < 1:
+        raise SettingError(f"height and width: at least 1, not {size[0]} and {size[1]}")
+    if path.resolve().is_relative_to(tracklets.root.resolve()):
         raise DataError(f"{path} is inside the data set, which is never written to: pack elsewhere")
     names = tracklets.names[used_frames(tracklets)]
     data_bytes = len(names) * size[0] * size[1] * 3

@@ -18,7 +18,7 @@ from mmagga.data.files.decoding import (
     read_bytes,
     to_pixels,
 )
-from mmagga.errors import ResourceError
+from mmagga.errors import ResourceError, SettingError
 from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress as progress_bar
 from mmagga.system.shortage import shortage
@@ -53,6 +53,8 @@ def scan(
     """
     task, look = "check" if decode else "verify", partial(_look, root, decode=decode)
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    if workers is not None and workers < 1:
+        raise SettingError(f"workers: at least 1, not {workers}")
     workers = min(workers or usable_cpus(), len(chunks))
     found = [np.zeros(0, ROW)]
     with progress_bar(enabled=progress, total=len(names), unit="frame", desc=task) as bar:

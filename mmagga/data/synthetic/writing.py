@@ -32,7 +32,7 @@ from mmagga.data.synthetic.film import film
 from mmagga.data.synthetic.layouts import LAYOUTS
 from mmagga.data.synthetic.plan import PRESETS, SyntheticSpec, TrackletPlan
 from mmagga.data.synthetic.tables import RENDERER, Tables, Written, spec_values
-from mmagga.errors import DataError, ResourceError
+from mmagga.errors import DataError, ResourceError, SettingError
 from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress as progress_bar
 from mmagga.system.spawn import without_main
@@ -60,7 +60,7 @@ def render(
     folder named `root` is always complete. Raises DataError if something else is at `root`,
     ResourceError if the disk is too small.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     if isinstance(spec, str):
         if spec not in PRESETS:
             raise ValueError(f"the presets are {', '.join(PRESETS)}, not {spec!r}")
@@ -188,6 +188,8 @@ def _film_all(
     """Render every tracklet, in the order of the plans."""
     if workers is None:
         workers = usable_cpus() if frames >= _SMALL else 1
+    if workers < 1:
+        raise SettingError(f"workers: at least 1, not {workers}")
     work, plans = bind(_write, root, spec, layout), LAYOUTS[layout].plans(spec)
     if workers == 1:
         yield from map(work, plans)
