@@ -8,7 +8,9 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmagga import __version__
@@ -59,7 +61,8 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
     try:
         args = words[len(verb.split()) :]
         _refuse_copies(verb)
-        code = call(verbs, verb, args) if verb else guide(verbs, words)
+        with _short_warnings(name):
+            code = call(verbs, verb, args) if verb else guide(verbs, words)
         sys.stdout.flush()  # now, while a reader that has gone can still be told from a fault
         return code
     except MmaggaError as error:
@@ -80,6 +83,17 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
         if not isinstance(error, OSError) or error.filename is None:
             raise
         return _fail(name, f"{error.strerror}: {error.filename}", MmaggaError.code)
+
+
+@contextmanager
+def _short_warnings(name: str) -> Iterator[None]:
+    """While entered, a warning is one line, without the place in the code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *place, **more: f"{name}: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _refuse_copies(verb: str) -> None:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -282,3 +283,20 @@ def test_a_run_that_is_not_there(verb, form, tmp_path, capsys):
     """A run is named with or without --run."""
     assert main([verb, *form.format(tmp_path).split()]) == 2
     assert "is no run folder: config.json is missing" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_without_the_place_in_the_code():
+    said, before = [], warnings.formatwarning
+
+    def warns() -> None:
+        said.append(warnings.formatwarning("two frames", UserWarning, "file.py", 7))
+
+    assert shell.answer({"warns": warns}, ["warns"]) == 0
+    assert said == ["mmagga warns: warning: two frames\n"]
+    assert warnings.formatwarning is before
+
+
+def test_verbs_of_one_process_are_refused_under_torchrun(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert shell.answer({"ledger": list}, ["ledger", "run"]) == 2
+    assert "one process does this: python -m mmagga ledger" in capsys.readouterr().err

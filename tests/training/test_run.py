@@ -1,6 +1,7 @@
 """One small run on rendered people: its folder, its resumption, its verbs."""
 
 import dataclasses
+import errno
 import importlib.util
 import json
 import os
@@ -33,6 +34,7 @@ from mmagga.model.head import MMA
 from mmagga.retrieval import embedding
 from mmagga.runs import Run, list_runs
 from mmagga.runs.status import status
+from mmagga.system import files
 from mmagga.training import loop, train, train_step
 from mmagga.training.replay import replay
 
@@ -535,6 +537,43 @@ def test_evaluate_gives_what_training_measured(finished, capsys):
     assert queries["average_precision"].mean() == pytest.approx(
         finished.load_metrics()["mAP"], abs=1e-6
     )
+
+
+def test_a_result_without_a_place_is_refused_before_the_work(
+    finished, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(embedding, "_forward", None)
+    for verb in ("evaluate", "ledger", "report"):
+        assert main([verb, str(finished.folder), "--out", str(tmp_path)]) == 2
+        assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_scores_are_shown_even_where_they_cannot_be_stored(finished, tmp_path, capsys, monkeypatch):
+    """A share that became read-only in the hour that the evaluation took."""
+
+    def refuse(path, *arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(files, "commit", refuse)
+    out = tmp_path / "queries.csv"
+    assert main(["evaluate", str(finished.folder), "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert f"mAP {100 * finished.load_metrics()['mAP']:.1f}" in shown.out
+    assert f"Read-only file system: {out}" in shown.err
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_evaluate_as_one_does(finished, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    out = tmp_path / "queries.csv"
+    done = subprocess.run(
+        [*launch, "mmagga", "evaluate", str(finished.folder), "--out", str(out)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mAP") == 1
+    one, both = (pd.read_csv(path) for path in (finished.folder / "queries.csv", out))
+    pd.testing.assert_frame_equal(one, both, rtol=1e-4)
 
 
 def test_another_data_set_does_not_touch_the_run_s_own_results(finished, tmp_path, capsys):
