@@ -8,6 +8,7 @@ import pytest
 from data.test_frames import BAD, picture, small_set, write_bad
 
 from mmagga.data.files import packed
+from mmagga.data.files.index import checked
 from mmagga.data.files.packed import pack, read_header
 from mmagga.data.frames import PackedFrames, open_frames
 from mmagga.data.tracklets import Tracklets, make_tracklets
@@ -36,6 +37,19 @@ def assert_same_pixels(tracklets: Tracklets, path, size):
     for row, length in enumerate(tracklets.lengths):
         positions = [*reversed(range(length)), 0]
         np.testing.assert_array_equal(frames.read(row, positions), files.read(row, positions))
+
+
+def test_a_pack_of_other_pixels_under_the_same_names_is_refused(small, path):
+    checked(small, progress=False)
+    quiet_pack(small, path)
+    assert_same_pixels(small, path, SIZES[0])
+    picture(7).save(small.frames(2)[3])
+    with pytest.warns(UserWarning, match="1 of 9 frames .* have changed"):
+        checked(small, progress=False)
+    with pytest.raises(DataError, match=r"holds other pixels of 1 frames, .*003\.jpg.*Pack again"):
+        open_frames(small, SIZES[0], path)
+    quiet_pack(small, path)
+    assert_same_pixels(small, path, SIZES[0])
 
 
 @pytest.mark.parametrize("size", SIZES)
