@@ -48,10 +48,10 @@ from mmagga.config import Config, ModelConfig
 from mmagga.data import load_tracklets
 from mmagga.data.tracklets import Tracklets
 from mmagga.model.build import untrained_like
-from mmagga.report.battery import write, write_table
 from mmagga.retrieval.uncertainty import FINE_DRAWS
 from mmagga.runs import Run, list_runs
 from mmagga.system.device import resolve_device, settings
+from mmagga.system.files import write_csv
 
 TAUGHT = "taught"
 
@@ -125,6 +125,8 @@ class Study:
         self._add("curves", found.curves, about)
         self.found.setdefault("values", []).append(found.values.assign(arm=subject.arm))
         if args.figures:
+            from mmagga.report.battery import write  # the tables alone need no matplotlib
+
             title = f"{subject.arm}, {subject.name}"
             write(found, args.figures / subject.arm / subject.name, title)
         seconds = round(time.monotonic() - start)
@@ -157,15 +159,15 @@ class Study:
             verdicts(table).assign(arm=arm, run="pooled") for arm, table in self.pooled.items()
         ]
         pooled = pd.concat(tables, ignore_index=True)
-        write_table(pooled[["arm", *pooled.columns.drop("arm")]], args.out / f"{stem}.csv")
+        write_csv(args.out / f"{stem}.csv", pooled[["arm", *pooled.columns.drop("arm")]], digits=6)
         every = pd.concat([*words, *self.found.get("verdicts", [])], ignore_index=True)
         first = ["arm", "run"]
         every = every[[*first, *every.columns.drop([*first, "seed"], errors="ignore")]]
-        write_table(every, args.out / f"{stem}_verdicts.csv")
+        write_csv(args.out / f"{stem}_verdicts.csv", every, digits=6)
         for name in ("runs", "swaps", "curves", "cascade"):
             if name in self.found:
                 table = pd.concat(self.found[name], ignore_index=True)
-                write_table(table, args.out / f"{stem}_{name}.csv")
+                write_csv(args.out / f"{stem}_{name}.csv", table, digits=6)
         clips = pd.concat([kept(values) for values in self.found["values"]], ignore_index=True)
         clips.to_csv(args.out / f"{stem}_clips.csv.gz", index=False, float_format="%.5g",
                      lineterminator="\n", compression={"method": "gzip", "mtime": 0})  # fmt: skip

@@ -19,8 +19,11 @@ from mmagga.model.outputs import Attention, Tokens
 
 How = Literal["uniform", "permuted", "inverted", "oracle", "soft oracle", "temperature", "frames"]
 SWAPS: tuple[How, ...] = (
-    "uniform", "permuted", "inverted", "oracle", "soft oracle", "temperature", "frames",
+    "uniform", "permuted", "inverted", "oracle", "soft oracle", "firm oracle", "temperature",
+    "frames",
 )  # fmt: skip
+FIRM = 0.1
+"""Share from which on a token counts as covered whole for the firm oracle."""
 OCCLUDED = 0.5
 """Share of its cells from which on a token counts as occluded."""
 
@@ -44,13 +47,15 @@ def swapped(
     | oracle      | 0 on occluded tokens (share ≥ `OCCLUDED`), as before on the others, ∝; uniform |
     |             | where all are occluded                                                       |
     | soft oracle | ∝ exp(-covered share / temperature): within GGA's bound at its temperature    |
+    | firm oracle | the same, what is covered by a tenth or more counting as covered whole       |
     | temperature | ∝ a^(1/temperature): the softmax's at temperature times its own, exactly     |
     | frames      | what its frame weighs, shared evenly by the frame's parts                    |
 
     Args:
         attention: of B clips.
         how: see the table.
-        temperature: of "temperature" and "soft oracle": below 1 sharpens, above 1 flattens.
+        temperature: of "temperature" and the soft and firm oracles: below 1 sharpens, above 1
+            flattens.
         occluded: of the oracles: each token's occluded share, (B, T, P) for each branch that is
             swapped, "global" (B, T, 1); see `occluders.token_shares`.
         generator: of "permuted": one for all clips, or one for each.
@@ -98,8 +103,10 @@ def _swap(
         return (attention.frames / w.shape[2]).unsqueeze(2).expand_as(w)
     if occluded is None:
         raise ValueError(f'"{how}" needs `occluded`: the occluded share of every token')
-    if how == "soft oracle":
-        return (-occluded[name].to(w) / temperature).flatten(1).softmax(1).view_as(w)
+    if how in ("soft oracle", "firm oracle"):
+        covered = occluded[name].to(w)
+        covered = (covered / FIRM).clamp(max=1) if how == "firm oracle" else covered
+        return (-covered / temperature).flatten(1).softmax(1).view_as(w)
     kept = w * (occluded[name] < OCCLUDED)
     mass = kept.sum((1, 2), keepdim=True)
     return torch.where(mass > 0, kept / mass, 1 / w[0].numel())

@@ -146,6 +146,7 @@ def harm_figure(table: pd.DataFrame, *, title: str) -> Figure:
                     axes.plot(scale * line.value, y, "osD"[place], color=colour, ms=5, label=name)
             axes.set_xlabel(label)
             axes.grid(axis="y", visible=False)
+            axes.locator_params(axis="x", nbins=5)
         grid[0, 0].set_yticks(range(len(occluders)), occluders)
         grid[0, 0].set_ylim(len(occluders) - 0.4, -0.6)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")

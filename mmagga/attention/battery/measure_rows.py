@@ -105,15 +105,16 @@ def _response(
     before, after = observed.reference(occluder), observed.occluded[occluder]
     blank, blank_after = untrained.reference(occluder), untrained.occluded[occluder]
     values, worth = _slope(before.weights, after.weights, after.covered, branch)
-    attention = NEW_LAYERS
+    attention, hides = NEW_LAYERS, occluder not in PLACEBOS
+    bounded = math.isfinite(bound) and hides
     return clip_values(
         RESPONSE,
         branch,
         occluder,
         values,
         worth,
-        ceiling=-math.log(bound) if math.isfinite(bound) else math.nan,
-        ceiling_sharp=-1 / SHARP if math.isfinite(bound) else math.nan,
+        ceiling=-math.log(bound) if bounded else math.nan,
+        ceiling_sharp=-1 / SHARP if bounded else math.nan,
         untrained=_slope(blank.weights, blank_after.weights, blank_after.covered, branch)[0],
         random_layers=_slope(
             before.attentions[attention], after.attentions[attention], after.covered, branch
@@ -141,7 +142,7 @@ def _places(observed: Observed, branch: str, occluder: str, bound: float) -> lis
     weights, reference = flat(after.weights[branch]), flat(before.weights[branch])
     removed, kept = (measures.corruption_removed(w, covered) for w in (weights, reference))
     most = np.full(len(area), np.nan)
-    some = area > 0
+    some = (area > 0) & (occluder not in PLACEBOS)
     most[some] = 1 + measures.best_mass(-covered[some], bound) / area[some]
     order, other_order = (measures.ranking(w, covered) for w in (weights, reference))
     rows = [

@@ -6,6 +6,7 @@ where, clip by clip, it is brighter on parts that are worth more: Spearman's cor
 parts of a clip. Maps of random blocks know nothing and score 0.
 """
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -123,7 +124,8 @@ def _maps(model: ClipModel, pixels: Tensor, aim: Tensor, batch: int) -> dict[str
         }
         parts = contributions(seen, aim, model.head, centred=True).parts
         found["contributions"] = sum(project(parts, model.head, size).values())
-    found["Grad-CAM"] = similarity_cam(model, pixels, aim)
+    with suppress(ModuleNotFoundError):  # where the grad-cam package is left out, so is its map
+        found["Grad-CAM"] = similarity_cam(model, pixels, aim)
     found["occlusion referee"] = occlusion_map(model, pixels, aim, block=BLOCKS, batch=batch)
     return {name: values[0].double().cpu().numpy() for name, values in found.items()}
 

@@ -12,8 +12,9 @@ same weights, an oracle's too.
 | … through the weights, the content | its two parts, which add up to it, see `harm`            |
 | flatter than uniform               | drop of AP over area and frames, uniform less GGA        |
 
-The ceiling is the soft oracle's within GGA's bound, weights ∝ exp(-covered share / temperature),
-in queries and gallery alike; "sharp" is the one at temperature 0.2.
+The ceiling is what weights within GGA's bound win that know the occluder, in queries and gallery
+alike: ∝ exp(-covered share / temperature), or the same with all that is covered by a tenth or more
+counting as covered whole, whichever wins more; "sharp" is the first at temperature 0.2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,12 +59,9 @@ def uniform(head: Head) -> list[Swap]:
 
 def oracles(head: Head) -> list[Swap]:
     """List the soft oracles of every granularity and of all: within the bound, and sharp."""
-    branches = [*head.part_score, "parts"]
-    return [
-        Swap("soft oracle", branch, temperature)
-        for temperature in dict.fromkeys((temperature_of(head), SHARP))
-        for branch in branches
-    ]
+    branches, own = [*head.part_score, "parts"], temperature_of(head)
+    tried = dict.fromkeys((("soft oracle", own), ("firm oracle", own), ("soft oracle", SHARP)))
+    return [Swap(how, branch, t) for how, t in tried for branch in branches]
 
 
 def temperature_of(head: Head) -> float:
@@ -179,11 +177,15 @@ def gain_values(results: Results, head: Head) -> list[pd.DataFrame]:
 def _gains(results: Results, condition: Condition, flat: Swap, head: Head) -> dict[str, np.ndarray]:
     """Return the gain over `flat` of GGA's weights and of the two oracles', one a clip."""
     found = {"values": _gain(results, condition, GGA, flat)}
-    temperatures = {"ceiling": temperature_of(head), "ceiling_sharp": SHARP}
-    for name, temperature in temperatures.items():
-        oracle = Swap("soft oracle", flat.branch, temperature)
-        if (condition, oracle) in results:
-            found[name] = _gain(results, condition, oracle, flat)
+    own = temperature_of(head)
+    ceilings = {
+        "ceiling": [Swap("soft oracle", flat.branch, own), Swap("firm oracle", flat.branch, own)],
+        "ceiling_sharp": [Swap("soft oracle", flat.branch, SHARP)],
+    }
+    for name, oracles in ceilings.items():
+        gains = [_gain(results, condition, o, flat) for o in oracles if (condition, o) in results]
+        if gains:
+            found[name] = max(gains, key=np.nanmean)
     return found
 
 
