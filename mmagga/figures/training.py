@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -108,15 +109,15 @@ def matrices_figure(matrices: Mapping[str, np.ndarray], before: Mapping[str, np.
         for column, name in enumerate(matrices):
             for line, (when, values) in enumerate((("start", before), ("trained", matrices))):
                 axes = grid[line, column]
-                image = axes.imshow(
-                    values[name], cmap="PuOr", vmin=-bound, vmax=bound, aspect="auto"
-                )
+                sns.heatmap(
+                    values[name], cmap="PuOr", vmin=-bound, vmax=bound, linewidths=0.3,
+                    cbar=False, ax=axes,
+                )  # fmt: skip
                 axes.set_title(f"{name}, {when}", fontsize=9)
-                axes.grid(False)
                 axes.set(xlabel="cell" if line else "", ylabel="part" if column == 0 else "")
-                for axis in (axes.xaxis, axes.yaxis):
-                    axis.get_major_locator().set_params(integer=True)
-        figure.colorbar(image, ax=grid, label="weight", shrink=0.8)
+                axes.tick_params(length=0)
+                axes.tick_params(axis="y", labelrotation=0)
+        figure.colorbar(axes.collections[0], ax=grid, label="weight", shrink=0.8)
         figure.suptitle(
             "MMA: how cells become parts (one scale for all)", x=0.01, ha="left", fontweight="bold"
         )
