@@ -28,6 +28,11 @@ class Tested(NamedTuple):
         """Tell whether this is a test with that mAP: other batches round otherwise, no more."""
         return math.isclose(self.per_query["average_precision"].mean(), mAP, abs_tol=5e-4)
 
+    @property
+    def scored(self) -> bool:
+        """Whether any query has a match: else the test is a ranking without scores."""
+        return bool((self.per_query["matches"] > 0).any())
+
     def intervals(self) -> dict[str, Interval | None]:
         """Give mAP, mINP and ranks with their 95 % intervals; None beyond the gallery's size."""
         found: dict[str, Interval | None] = {

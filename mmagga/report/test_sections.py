@@ -22,6 +22,13 @@ def headline(tested: Tested | None, missing: list[str]) -> Section:
     """Give the scores, in large type, and what they are of."""
     if tested is None:
         return Section("Result", missing=("no test of this run is known yet", *missing))
+    if not tested.scored:
+        text = (
+            f"Ranked, not scored: none of the {len(tested.per_query):,} queries has a match, "
+            f"{PROTOCOLS[tested.protocol].rule}, among the {tested.gallery:,} tracklets searched. "
+            f"Protocol {tested.protocol}. Tested: {tested.source}."
+        )
+        return Section("Result", text, tuple(missing))
     numbers = [
         Number(name, f"{100 * found.mean:.1f}", _interval(found.low, found.high))
         if found

@@ -41,10 +41,12 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
         run_sections.configuration(run),
         run_sections.training(run),
     ]
-    if tested:
+    scored = tested is not None and tested.scored
+    if tested and scored:
         sections.append(test_sections.curve(tested))
     if opened:
-        sections += [test_sections.rank_lists(opened), test_sections.costs(opened)]
+        if scored:
+            sections += [test_sections.rank_lists(opened), test_sections.costs(opened)]
         if config.model.name != "baseline":
             sections.append(test_sections.attention(opened))
     if config.model.name != "baseline" and config.model.mma == "learned":
