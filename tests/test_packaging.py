@@ -126,7 +126,13 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel):
     sources = {p.relative_to(ROOT).as_posix() for p in files if p.parent.name != "__pycache__"}
     installed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert installed == sources
-    assert {Path(name).suffix for name in installed} <= {".py", ".html", ".typed"}
+    assert {Path(name).suffix for name in installed} <= {
+        ".py",
+        ".html",
+        ".typed",
+        ".json",
+        ".safetensors",
+    }
     assert "mmagga/py.typed" in installed
 
 
