@@ -207,7 +207,7 @@ def provenance(
 def _environment(run: Run) -> dict[str, Any]:
     """With which versions the run was made last."""
     path = run.folder / "environment.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _checkpoint(record: dict[str, Any]) -> str:
