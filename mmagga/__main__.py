@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from mmagga.cli import sockets
 from mmagga.cli.shell import answer
 from mmagga.errors import MmaggaError
 
@@ -528,6 +529,10 @@ VERBS: dict[str, Callable] = {
     "tables": tables,
     "status": status,
     "report": report,
+    "embed": sockets.embed,
+    "search": sockets.search,
+    "score": sockets.score,
+    "export": sockets.export,
     "import-official": import_official,
     "replay": replay,
     "data summary": data_summary,

@@ -18,7 +18,11 @@ from mmagga.errors import MmaggaError
 from mmagga.system.shortage import shortage
 
 _ALSO = {
-    "evaluate": ("test", "score", "validate"),
+    "evaluate": ("test", "validate"),
+    "embed": ("features", "extract"),
+    "search": ("query", "rank", "find"),
+    "score": ("judge", "referee"),
+    "export": ("onnx",),
     "train": ("run", "fit", "resume"),
     "render": ("demo", "synthetic", "generate"),
     "attention": ("battery", "heatmap", "gradcam", "cam"),

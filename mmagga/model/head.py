@@ -4,7 +4,8 @@ Shape letters: B clips, T frames, C channels, h w feature map, P parts of a gran
 of a branch, K identities. Branches always come in the order global, p3, p1, p2 (authors' code).
 """
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +98,47 @@ class BNNeck(nn.BatchNorm1d):
         self.register_buffer("bias", torch.zeros(width))
 
 
+class Branches(nn.ModuleDict):
+    """Modules by the name of their branch.
+
+    "global" is a word of Python, which `torch.export` cannot write as an attribute: inside, and in
+    the names of parameters, it is "global_". State dicts with the old name are read too.
+    """
+
+    def __init__(self, modules: dict[str, nn.Module]) -> None:
+        super().__init__({_inside(name): module for name, module in modules.items()})
+
+    def __getitem__(self, key: str) -> nn.Module:
+        return super().__getitem__(_inside(key))
+
+    def __contains__(self, key: object) -> bool:
+        return _inside(str(key)) in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name.removesuffix("_") for name in self._modules)
+
+    def keys(self) -> list[str]:  # type: ignore[override]
+        """Return the names of the branches, in order."""
+        return list(self)
+
+    def items(self) -> list[tuple[str, nn.Module]]:  # type: ignore[override]
+        """Return (branch, module), in order."""
+        return list(zip(self, self._modules.values(), strict=True))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        _rename(state_dict, f"{prefix}global.", f"{prefix}global_.")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _inside(name: str) -> str:
+    return f"{name}_" if name == "global" else name
+
+
+def _rename(state_dict: dict, old: str, new: str) -> None:
+    for name in [name for name in state_dict if name.startswith(old)]:
+        state_dict[new + name.removeprefix(old)] = state_dict.pop(name)
+
+
 class Head(nn.Module):
     """Everything after the backbone, in four steps that can be used one by one.
 
@@ -140,14 +182,14 @@ class Head(nn.Module):
         self.grids = {name: GRIDS[name] for name in GRIDS if name in ("global", *granularities)}
         parts = [name for name in self.grids if name != "global"]
         self.mma = nn.ModuleDict({name: MMA(name, mma == "learned") for name in parts})
-        self.project = nn.ModuleDict({name: nn.Linear(channels, width) for name in self.grids})
+        self.project = Branches({name: nn.Linear(channels, width) for name in self.grids})
         self.frame_score = nn.Conv1d(frames, frames, width)
         self.part_score = nn.ModuleDict(
             {name: _scorer(pooling, width, temperature) for name in parts}
         )
         self.bnneck = BNNeck(width * len(self.grids))
         self.num_ids = num_ids
-        self.classifiers = nn.ModuleDict({name: classifier(width, num_ids) for name in self.grids})
+        self.classifiers = Branches({name: classifier(width, num_ids) for name in self.grids})
 
     def forward(self, maps: Tensor) -> Output:
         """Turn the feature maps (B, T, C, h, w) of clips into an `Output`.

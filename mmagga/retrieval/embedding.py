@@ -17,7 +17,6 @@ from mmagga.data.clips import dense_loader
 from mmagga.data.tracklets import Tracklets
 from mmagga.data.workers import reading
 from mmagga.errors import DataError, NumericError, ResourceError, Stopped
-from mmagga.model.fast import for_embedding
 from mmagga.system.device import autocast, resolve_device
 from mmagga.system.distributed import collect, world
 from mmagga.system.interrupt import raise_if_stopped
@@ -148,6 +147,8 @@ def tracklet_embeddings(
 
     Of several processes each embeds every n-th tracklet, and all return the whole.
     """
+    from mmagga.model.fast import for_embedding  # with torchvision, which scores do not need
+
     here, device = world(), resolve_device(config.device)
     mine = np.arange(here.rank, len(tracklets), here.size)
     found: dict[str, Embeddings] | Stopped | None = None

@@ -342,12 +342,16 @@ class Search:
         return same & ~junk & (pid != DISTRACTOR), junk
 
     def distances(self, queries: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Yield squared Euclidean distances (G,) of each query, or of these, to all rows."""
+        """Yield squared Euclidean distances (G,) of each query, or of these, to all rows.
+
+        Each is a view that may be written to, and lasts until the next one.
+        """
         numbers = np.arange(len(self.query.pids)) if queries is None else queries
-        step = max(1, min(self.chunk, _CELLS // len(self.pids)))
+        step = max(1, min(self.chunk, len(numbers), _CELLS // len(self.pids)))
+        memory = np.empty((step, len(self.pids)))
         for start in range(0, len(numbers), step):
             vectors = self.grid(self.query, numbers[start : start + step])  # (q, D)
-            rows = np.empty((len(vectors), len(self.pids)))  # (q, G)
+            rows = memory[: len(vectors)]  # (q, G)
             done = 0
             for block in self.blocks():
                 rows[:, done : done + len(block)] = between(vectors, block)
@@ -363,8 +367,8 @@ class Search:
 
     def grid(self, side: Embeddings, rows: slice | np.ndarray) -> Tensor:
         """Return some rows of a side on the grid: (n, D) float64 that hold integers."""
-        taken = _take(side.vectors, rows).to(self.device, torch.float64)
-        return (taken * self.scale).round_()
+        taken = _take(side.vectors, rows).to(self.device, torch.float64, copy=True)
+        return taken.mul_(self.scale).round_()
 
 
 def between(a: Tensor, b: Tensor) -> np.ndarray:

@@ -31,7 +31,7 @@ def yardsticks(
         "thumbnail": thumbnail,
     }
     train = tracklets.split("train")
-    if has_cameras(train, *thumbnail):
+    if covers(train, *thumbnail):
         reference = thumbnails(train, size, packed=packed)
         centred = [camera_centred(side, reference) for side in thumbnail]
         found["camera-centred thumbnail"] = centred[0], centred[1]
@@ -112,8 +112,8 @@ def camera_centred(embeddings: Embeddings, reference: Embeddings) -> Embeddings:
     return embeddings._replace(vectors=F.normalize(vectors))
 
 
-def has_cameras(train: Tracklets, *sides: Embeddings) -> bool:
-    """Tell whether the training tracklets show every camera of these embeddings."""
+def covers(train: Tracklets | Embeddings, *sides: Embeddings) -> bool:
+    """Tell whether training tracklets, or their embeddings, show every camera of the `sides`."""
     return all(np.isin(side.camids, train.camids).all() for side in sides)
 
 

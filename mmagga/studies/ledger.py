@@ -4,12 +4,13 @@ The dense clips are embedded once and serve all rules that use them; the two rul
 frames add one clip a tracklet each, and the camera-centred row adds the training tracklets.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from mmagga.config import Config, total_epochs
@@ -26,7 +27,7 @@ from mmagga.retrieval import (
     rerank,
 )
 from mmagga.retrieval.embedding import tracklet_embeddings
-from mmagga.retrieval.yardsticks import Pair, camera_centred, has_cameras, joined
+from mmagga.retrieval.yardsticks import Pair, camera_centred, covers, joined
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
 
@@ -42,7 +43,7 @@ class Convention(NamedTuple):
     used_by: str
 
 
-STANDARD = "paper"
+STANDARD, _CENTRED = "paper", "camera-centred"
 CONVENTIONS = {
     STANDARD: Convention(
         "all dense clips, their plain mean, length 1, AP at the hits, the set's own gallery",
@@ -127,9 +128,30 @@ def ledger(
     (of the AP to the paper's row on the queries that both have), is_paper, changes, used_by.
     Measures are fractions, NaN for a rank that the gallery does not reach.
     """
+    return _rows(_evaluations(model, tracklets, config, bar))
+
+
+def ledger_of(
+    query: Embeddings,
+    gallery: Embeddings,
+    protocol: Protocol,
+    train: Embeddings | None = None,
+    device: torch.device | str = "cpu",
+) -> pd.DataFrame:
+    """Evaluate any model's embeddings under every convention that needs no frames; see `ledger`.
+
+    With those of the training people, `train`, the ledger has the row "camera-centred".
+    """
+    references = {} if train is None or not covers(train, query, gallery) else {_CENTRED: train}
+    references[f"{_CENTRED}, transductive"] = joined(query, gallery)
+    return _rows(_of_embeddings((query, gallery), protocol, references.items(), device))
+
+
+def _rows(evaluations: Iterable[tuple[str, Scores]]) -> pd.DataFrame:
+    """Make the table of evaluations, each by its convention, the paper's first."""
     rows: list[dict[str, Any]] = []
     paper: Scores | None = None
-    for name, scores in _evaluations(model, tracklets, config, bar):
+    for name, scores in evaluations:
         if not scores.valid_queries:
             rows.append(_unscored(name, scores))
             continue
@@ -143,6 +165,28 @@ def ledger(
     return _table(rows)
 
 
+def _of_embeddings(
+    pair: Pair,
+    standard: Protocol,
+    references: Iterable[tuple[str, Embeddings]],
+    device: torch.device | str,
+) -> Iterator[tuple[str, Scores]]:
+    """Yield the evaluations that need the tracklets' embeddings alone."""
+    scores = evaluate(*pair, standard, device=device)
+    yield STANDARD, scores
+    yield "trapezoid AP", _by_trapezoid(scores)
+    if standard.queries_in_gallery:
+        other, name = PROTOCOLS["mars_without_queries"], "queries not searched"
+    else:
+        other, name = PROTOCOLS["mars"], "queries searched too"
+    if not standard.same_camera:  # the queries of a single camera are all there is
+        yield name, evaluate(*pair, other, device=device)
+    yield "re-ranking", rerank(*pair, standard, device=device)
+    for name, reference in references:
+        query, gallery = (camera_centred(side, reference) for side in pair)
+        yield name, evaluate(query, gallery, standard, device=device)
+
+
 def _evaluations(
     model: nn.Module, tracklets: Tracklets, config: Config, bar: bool
 ) -> Iterator[tuple[str, Scores]]:
@@ -153,19 +197,8 @@ def _evaluations(
     rules = ("dense", *_RULES.values())
     query, gallery = _embed_sides(model, sides, config, rules, bar)
     dense = query.pop("dense"), gallery.pop("dense")
-    scores = evaluate(*dense, standard, device=device)
-    yield STANDARD, scores
-    yield "trapezoid AP", _by_trapezoid(scores)
-    if standard.queries_in_gallery:
-        other, name = PROTOCOLS["mars_without_queries"], "queries not searched"
-    else:
-        other, name = PROTOCOLS["mars"], "queries searched too"
-    if not standard.same_camera:  # the queries of a single camera are all there is
-        yield name, evaluate(*dense, other, device=device)
-    yield "re-ranking", rerank(*dense, standard, device=device)
-    for name, reference in _references(model, tracklets, config, dense, bar):
-        pair = [camera_centred(side, reference) for side in dense]
-        yield name, evaluate(pair[0], pair[1], standard, device=device)
+    references = _references(model, tracklets, config, dense, bar)
+    yield from _of_embeddings(dense, standard, references, device)
     for name, rule in _RULES.items():
         yield name, evaluate(query.pop(rule), gallery.pop(rule), standard, device=device)
     for name, how in _SAMPLES.items():
@@ -188,10 +221,10 @@ def _references(
 ) -> Iterator[tuple[str, Embeddings]]:
     """Yield where camera means come from; training people only if they show all test cameras."""
     train = tracklets.split("train")
-    if has_cameras(train, *test):
+    if covers(train, *test):
         people = tracklet_embeddings(model, train, config, bar=bar)["dense"]
-        yield "camera-centred", people
-    yield "camera-centred, transductive", joined(*test)
+        yield _CENTRED, people
+    yield f"{_CENTRED}, transductive", joined(*test)
 
 
 def _by_trapezoid(scores: Scores) -> Scores:
