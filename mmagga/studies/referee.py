@@ -163,7 +163,7 @@ def _ranks(pair: Pair, protocol: Protocol, names: list[str] | None, top: int) ->
     gallery = len(pair[1].pids)
     found = []
     for query in range(len(pair[0].pids)):
-        ranked = rank_list(*pair, protocol, query, top).reset_index()
+        ranked = rank_list(*pair, protocol, query, top=top).reset_index()
         ranked.insert(0, "query", query if names is None else names[gallery + query])
         found.append(ranked)
     table = pd.concat(found, ignore_index=True)
