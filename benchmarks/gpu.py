@@ -80,12 +80,13 @@ def commands(step: Step, o: Options) -> Iterator[list[list[str]]]:
         yield [[PYTHON, str(bench / "rendered_v1.py"), *words]]
     elif step == "recipe":
         yield worlds(o, "tuning")
-        yield [[*mmagga, "ablate", grid, *study(o, "tuning", "0")] for grid in TUNED]
+        out = ["--out", str(o.out)]
+        yield [[*mmagga, "ablate", grid, *study(o, "tuning", "0"), *out] for grid in TUNED]
     elif step == "modules":
         yield worlds(o, "world", "world-clear")
         seeds = ["0"] if o.tiny else ["0", "1", "2"]
         alone = [
-            [*mmagga, "ablate", grid, *study(o, name, seed), "--out", str(o.work / name / seed)]
+            [*mmagga, "ablate", grid, *study(o, name, seed), "--out", f"{o.work}/out-{name}-{seed}"]
             for grid, name in STUDIED
             for seed in seeds
         ]
