@@ -54,7 +54,7 @@ def imported(folders):
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
-    [(["mmagga"], ["tensorboard"]), (["tests", "benchmarks", "notebooks"], ["dev"])],
+    [(["mmagga"], ["onnx", "tensorboard"]), (["tests", "benchmarks", "notebooks"], ["dev"])],
 )
 def test_what_is_imported_is_declared(folders, extras):
     lines = [*PROJECT["dependencies"]]
