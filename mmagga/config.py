@@ -190,12 +190,12 @@ DEMO = Config(
     model=ModelConfig(backbone="resnet18", width=256, weights="RENDERED_V1"),
     augment=AugmentConfig(pad=5),
     stages=(
-        StageConfig(epochs=24, lr=1.5e-4, trainable="all_but_mma"),
-        StageConfig(epochs=2, lr=2.5e-3, trainable="mma"),
-        StageConfig(epochs=6, lr=3e-5, trainable="all"),
+        StageConfig(epochs=12, lr=1.5e-4, trainable="all_but_mma"),
+        StageConfig(epochs=1, lr=2.5e-3, trainable="mma"),
+        StageConfig(epochs=3, lr=3e-5, trainable="all"),
     ),
-    milestones=(18,),
-    eval_every=8,
+    milestones=(9,),
+    eval_every=4,
     hardware=HardwareConfig(deterministic=True),
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mmagga.config import config_hash
 from mmagga.data import load_checked
@@ -138,8 +139,8 @@ def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[st
     Mean and sd of each measure over the n runs. low, high: 95 % interval of the mean mAP.
     difference, difference_low, difference_high, p: against the first label that has runs, query by
     query. Intervals and p are over persons and seeds (`crossed_difference`); where a row has one
-    run, over persons alone. tie: whether the best row is not clearly better, its interval of the
-    difference holding 0.
+    run, over persons alone; where `precisions` lacks it, over seeds alone. tie: whether the best
+    row is not clearly better, its interval of the difference holding 0.
     """
     labels, there = list(labels), set(results["label"])
     first = next((label for label in labels if label in there), None)
@@ -148,23 +149,28 @@ def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[st
     for label in labels:
         lines[label] = _line(results[results["label"] == label])
         if label in there:
-            interval = _interval(precisions[label].dropna(how="all"))
-            gain = _paired(precisions, label, first) if label != first else None
-            lead = _paired(precisions, best, label) if label != best else None
-            lines[label] |= {"low": interval.low, "high": interval.high}
+            gain = compare(results, precisions, label, first) if label != first else None
+            lead = compare(results, precisions, best, label) if label != best else None
+            if label in precisions:
+                interval = _interval(precisions[label].dropna(how="all"))
+                lines[label] |= {"low": interval.low, "high": interval.high}
             lines[label] |= dict(zip(DIFFERENCE, gain, strict=True)) if gain else {}
             lines[label]["tie"] = label == best or (lead is not None and lead.low <= 0)
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("label")
 
 
-def contrasts(precisions: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+def contrasts(
+    results: pd.DataFrame, precisions: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]
+) -> pd.DataFrame:
     """Return the difference of each pair of labels, the first less the second: one row a pair.
 
     Columns are those of `DIFFERENCE`; pairs without runs are left out.
     """
-    there = set(precisions.columns.get_level_values(0))
+    there = set(results["label"])
     rows = {
-        name: _paired(precisions, *pair) for name, pair in pairs.items() if there.issuperset(pair)
+        name: compare(results, precisions, *pair)
+        for name, pair in pairs.items()
+        if there.issuperset(pair)
     }
     found = {name: gain for name, gain in rows.items() if gain}
     return pd.DataFrame.from_dict(found, orient="index", columns=list(DIFFERENCE))
@@ -207,6 +213,20 @@ def _interval(runs: pd.DataFrame) -> Interval:
     return crossed_interval(runs) if runs.shape[1] > 1 else bootstrap(_mean_over_seeds(runs))
 
 
+def compare(
+    results: pd.DataFrame, precisions: pd.DataFrame, a: str, b: str
+) -> PairedDifference | None:
+    """Compare the mAP of label a with that of b, over the runs that both have; None without any."""
+    if a in precisions and b in precisions:
+        return _paired(precisions, a, b)
+    runs = results.set_index(["seed", "split"])
+    gain = (runs.loc[runs["label"] == a, "mAP"] - runs.loc[runs["label"] == b, "mAP"]).dropna()
+    if len(gain) < 2:
+        return PairedDifference(gain.mean(), np.nan, np.nan, np.nan) if len(gain) else None
+    test = stats.ttest_1samp(gain, 0)
+    return PairedDifference(gain.mean(), *test.confidence_interval(), test.pvalue)
+
+
 def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None:
     """Compare a with b over the seeds of both."""
     seeds = precisions[a].columns.intersection(precisions[b].columns)
@@ -240,7 +260,12 @@ def write(folder: Path, name: str, cells: Sequence[Cell]) -> Path:
 
 
 def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read back `results` and `precisions` from the path that `write` returned."""
+    """Read back `results` and `precisions` from the path that `write` returned.
+
+    `precisions` is empty where the table of queries is not there.
+    """
+    if not _beside(Path(path), "queries").exists():
+        return pd.read_csv(path), pd.DataFrame(columns=pd.MultiIndex.from_tuples([("", 0)])[:0])
     queries = pd.read_csv(_beside(Path(path), "queries"), header=[0, 1], index_col=[0, 1, 2])
     seeds = queries.columns.levels[1].astype(int)
     return pd.read_csv(path), queries.set_axis(queries.columns.set_levels(seeds, level=1), axis=1)

@@ -166,7 +166,7 @@ def ablation_table(
     failed = {label: "; ".join(why) for label, why in reasons.items() if why}
     gate = tuple(f"{label}: not trained enough to say ({why})." for label, why in failed.items())
     notes = (
-        *_missing(name, base, lines), *gate, *_comparisons(precisions, grid), *READING,
+        *_missing(name, base, lines), *gate, *_comparisons(results, precisions, grid), *READING,
         f"Δ is to {lines.index[lines['n'] > 0][0]}.",
     )  # fmt: skip
     return Table(cells, marks, f"{grid.question} {_conditions(results)}", notes)
@@ -183,11 +183,12 @@ def _without_learning(yardsticks: pd.DataFrame | None) -> list[dict[str, str]]:
     ]
 
 
-def _comparisons(precisions: pd.DataFrame, grid: Grid) -> tuple[str, ...]:
+def _comparisons(results: pd.DataFrame, precisions: pd.DataFrame, grid: Grid) -> tuple[str, ...]:
     """Put the grid's contrasts, and each row against itself, into words."""
-    notes = [
+    notes = [] if len(precisions.columns) else [SEEDS_ALONE]
+    notes += [
         f"{name}: {_difference(line)}, p {_p(line['p'])}."
-        for name, line in comparison.contrasts(precisions, grid.contrasts).iterrows()
+        for name, line in comparison.contrasts(results, precisions, grid.contrasts).iterrows()
     ]
     same = comparison.against_itself(precisions)
     if len(same):
@@ -196,6 +197,10 @@ def _comparisons(precisions: pd.DataFrame, grid: Grid) -> tuple[str, ...]:
     return tuple(notes)
 
 
+SEEDS_ALONE = (
+    "The tables of queries of these runs were not kept: intervals and p are Student's over the "
+    "seeds alone, and say nothing of other persons."
+)
 READING = (
     "Percent, mean ± sd over n runs. Bold: the best mAP, and every one not clearly below it. "
     "Intervals and p compare query by query and are over persons and seeds; where a row has one "
