@@ -123,12 +123,10 @@ def _sides(
     if stored.names is None:  # rows stand for all tracklets, in their order
         names = np.array(tracklet_names(tracklets))
         stored = StoredEmbeddings(stored.of(tracklets).vectors.numpy(), names)
-    sides = [tracklets.split(name) for name in ("query", "gallery")]
-    people = tracklets.split("train")
-    known = tracklet_names(searched_tracklets(*sides, True))
+    query, gallery, people = (tracklets.split(name) for name in ("query", "gallery", "train"))
+    known = tracklet_names(searched_tracklets(query, gallery, True))
     embedded = len(people) and np.isin(tracklet_names(people), stored.names).all()
-    query, gallery = (stored.of(side) for side in sides)
-    return (query, gallery), stored.of(people) if embedded else None, known
+    return (stored.of(query), stored.of(gallery)), stored.of(people) if embedded else None, known
 
 
 def _protocol(pair: Pair, tracklets: Tracklets | None, name: str | None) -> Protocol:
