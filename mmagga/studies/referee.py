@@ -123,10 +123,10 @@ def _sides(
     if stored.names is None:  # rows stand for all tracklets, in their order
         names = np.array(tracklet_names(tracklets))
         stored = StoredEmbeddings(stored.of(tracklets).vectors.numpy(), names)
-    query, gallery, people = (tracklets.split(name) for name in ("query", "gallery", "train"))
-    known = tracklet_names(searched_tracklets(query, gallery, True))
+    asked, searched, people = (tracklets.split(name) for name in ("query", "gallery", "train"))
+    known = tracklet_names(searched_tracklets(asked, searched, True))
     embedded = len(people) and np.isin(tracklet_names(people), stored.names).all()
-    return (stored.of(query), stored.of(gallery)), stored.of(people) if embedded else None, known
+    return (stored.of(asked), stored.of(searched)), stored.of(people) if embedded else None, known
 
 
 def _protocol(pair: Pair, tracklets: Tracklets | None, name: str | None) -> Protocol:
