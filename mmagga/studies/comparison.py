@@ -272,9 +272,11 @@ def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read_more(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read back `curves` and `without_learning`."""
-    path = Path(path)
-    return pd.read_csv(_beside(path, "curves")), pd.read_csv(_beside(path, "yardsticks"))
+    """Read back `curves` and `without_learning`; the second is empty where it is not there."""
+    beside = _beside(Path(path), "yardsticks")
+    nothing = pd.DataFrame(columns=["method", "mAP", "rank-1"])
+    yardsticks = pd.read_csv(beside) if beside.exists() else nothing
+    return pd.read_csv(_beside(Path(path), "curves")), yardsticks
 
 
 def _beside(path: Path, what: str) -> Path:
