@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from mmagga.config import PAPER
 from mmagga.errors import CheckpointError
@@ -35,14 +36,14 @@ def import_official(source: str | Path, folder: str | Path) -> Run:
         raise CheckpointError(f"{folder} holds a run already: choose another folder")
     model = load_official(source)
     num_ids = model.head.num_ids
-    kind = "mmagga" if isinstance(model, MMAGGA) else "baseline"
+    kind: Literal["mmagga", "baseline"] = "mmagga" if isinstance(model, MMAGGA) else "baseline"
     dataset = _DATASET_OF.get(num_ids, PAPER.dataset)
     run.open(
         replace(
             PAPER,
             dataset=dataset,
             root=Path("data") / dataset,
-            frames=model.head.frames if kind == "mmagga" else PAPER.frames,
+            frames=model.head.frames if isinstance(model, MMAGGA) else PAPER.frames,
             model=replace(PAPER.model, name=kind, weights=None),
         )
     )

@@ -224,7 +224,8 @@ def compare(
     if len(gain) < 2:
         return PairedDifference(gain.mean(), np.nan, np.nan, np.nan) if len(gain) else None
     test = stats.ttest_1samp(gain, 0)
-    return PairedDifference(gain.mean(), *test.confidence_interval(), test.pvalue)
+    low, high = test.confidence_interval()
+    return PairedDifference(gain.mean(), low, high, test.pvalue)
 
 
 def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None:
