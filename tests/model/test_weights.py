@@ -1,5 +1,7 @@
 """Start weights: every form they come in, and what is said of what does not fit."""
 
+import hashlib
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -9,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
+from mmagga.data.synthetic import PRESETS
 from mmagga.errors import CheckpointError
 from mmagga.model import make_baseline, make_mmagga
-from mmagga.model.weights import start_from
+from mmagga.model.weights import rendered_card, start_from
 from mmagga.system.files import sha256
 
 
@@ -145,3 +148,19 @@ def test_named_weights_without_network(tmp_path, monkeypatch):
         small("IMAGENET1K_V1")
     assert url in str(error.value)
     assert str(tmp_path / "checkpoints" / Path(url).name) in str(error.value)
+
+
+def test_the_built_in_weights_are_those_of_their_card():
+    path = Path(str(files("mmagga.model"))) / "rendered_v1.safetensors"
+    card = rendered_card()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
+    assert path.stat().st_size == card["bytes"] <= 25e6
+    assert max(card["health"]["dead"].values()) < 0.5
+    start = small("RENDERED_V1").start
+    assert start.missing == []
+    assert all(name.startswith("head.") for name in start.unused)
+
+
+def test_the_people_of_the_start_weights_are_in_no_other_preset():
+    seeds = {name: spec.seed for name, spec in PRESETS.items()}
+    assert [name for name, seed in seeds.items() if seed == seeds["start"]] == ["start"]
