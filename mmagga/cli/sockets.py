@@ -114,7 +114,7 @@ def score(
     width: int = 128,
     top: int = 10,
 ) -> None:
-    """Score any model's embeddings: protocols, intervals, yardsticks, rank lists and tables.
+    """Score any model's embeddings: protocols, intervals, yardsticks, tables.
 
     Example: python -m mmagga score osnet.npz --dataset mars --root /data/mars
 

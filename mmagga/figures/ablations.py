@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mmagga.figures.style import BLUE, GREY, STYLE
 
@@ -48,12 +49,13 @@ def curves_figure(curves: pd.DataFrame, yardsticks: pd.DataFrame, *, title: str)
     with plt.rc_context(STYLE):
         colours = seaborn.color_palette("colorblind", len(labels))
         figure, axes = plt.subplots(figsize=(7.2, 4.2))
+        lines: list[Line2D] = []
         for label, colour in zip(labels, colours, strict=True):
             runs = curves[curves["label"] == label]
             for _, run in runs.groupby("seed"):
                 axes.plot(run["step"], 100 * run["mAP"], color=colour, lw=0.7, alpha=0.5)
             mean = runs.groupby("step")["mAP"].mean()
-            axes.plot(mean.index, 100 * mean, color=colour, lw=2.2, label=label)
+            lines += axes.plot(mean.index, 100 * mean, color=colour, lw=2.2)
         lowest = 100 * curves["mAP"].min()
         for method, value in yardsticks.groupby("method")["mAP"].mean().items():
             if 100 * value > lowest - 15:  # others would flatten the curves
@@ -61,5 +63,5 @@ def curves_figure(curves: pd.DataFrame, yardsticks: pd.DataFrame, *, title: str)
                 axes.annotate(method, (0, 100 * value), (4, 3), textcoords="offset points",
                               fontsize=8, color=GREY)  # fmt: skip
         axes.set(xlabel="training step", ylabel="mAP (%)", title=title)
-        figure.legend(loc="outside lower center", ncols=min(5, len(labels)))
+        figure.legend(lines, labels, loc="outside lower center", ncols=min(5, len(labels)))
     return figure

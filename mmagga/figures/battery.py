@@ -65,6 +65,9 @@ def forest_figure(
             axes.set_title(measures[name], fontsize=10)
         labels = [f"{_NAMES.get(b, b)}, {_NAMES.get(o, o)}" for b, o in rows]
         grid[0, 0].set_yticks(range(len(rows)), labels)
+        for axes in grid.flat:  # the panels share their labels
+            for text in axes.get_yticklabels():
+                text.set_parse_math(False)
         grid[0, 0].set_ylim(len(rows) - 0.4, -0.6)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         figure.legend(handles=_legend(), loc="outside lower left", ncols=5, fontsize=9)

@@ -313,5 +313,5 @@ def test_a_spec_that_cannot_be_rendered_says_so(field: str, value: object) -> No
 
 
 def test_an_unknown_preset_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tiny, demo, study, study-clear, medium, large"):
+    with pytest.raises(ValueError, match=r"tiny, demo, .*, medium, large"):
         render(tmp_path / "set", "huge")

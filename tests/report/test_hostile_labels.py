@@ -156,6 +156,12 @@ def cost(label, people):
     return figures.cost_figure(BINS, BINS, title=label)
 
 
+def learned(label):
+    """Learning curves of one row."""
+    curves = pd.DataFrame({"step": [1, 2], "mAP": [0.4, 0.5], "dead": 0.1, "guide": 0.8})
+    return curves.assign(label=label, seed=0)
+
+
 def ranked(label, people):
     query, gallery = people.split("query"), people.split("gallery")
     hits = pd.DataFrame({"gallery": [0, 1], "distance": 0.1, "pid": 1, "camid": 2,
@@ -194,6 +200,10 @@ FIGURES = {
     "camera_figure": lambda label, _: figures.camera_figure(PAIRS, title=label),
     "cmc_band_figure": lambda label, _: figures.cmc_band_figure({label: BANDS}, title=label),
     "cost_figure": cost,
+    "curves_figure": lambda label, _: figures.curves_figure(
+        learned(label), pd.DataFrame({"method": [label], "mAP": [0.5]}), title=label
+    ),
+    "dead_units_figure": lambda label, _: figures.dead_units_figure(learned(label), title=label),
     "embedding_figure": embedded,
     "forest_figure": lambda label, _: figures.forest_figure(battery(label), title=label),
     "harm_figure": lambda label, _: figures.harm_figure(battery(label), title=label),
@@ -202,6 +212,11 @@ FIGURES = {
             {"measure": ["rank with what parts are worth"], "branch": label, "arm": label,
              "value": 0.1, "low": 0.0, "high": 0.2}
         ),
+        title=label,
+    ),
+    "health_figure": lambda label, _: figures.health_figure(
+        [{"step": s, "health": {"dead": {"p1": 0.1}, "guide": {"p1": 0.8}, "rank": {"p1": 5.0},
+                                "trunk": 0.3}} for s in (1, 2)],
         title=label,
     ),
     "frame_weights_figure": lambda label, _: figures.frame_weights_figure(

@@ -185,8 +185,14 @@ def _gains(results: Results, condition: Condition, flat: Swap, head: Head) -> di
     for name, oracles in ceilings.items():
         gains = [_gain(results, condition, o, flat) for o in oracles if (condition, o) in results]
         if gains:
-            found[name] = max(gains, key=np.nanmean)
+            found[name] = max(gains, key=_known_mean)
     return found
+
+
+def _known_mean(gains: np.ndarray) -> float:
+    """Return the mean of what could be scored; -inf where nothing could."""
+    known = gains[np.isfinite(gains)]
+    return float(known.mean()) if len(known) else -np.inf
 
 
 def _gain(results: Results, condition: Condition, better: Swap, worse: Swap) -> np.ndarray:
