@@ -62,7 +62,7 @@ def search(
     out: Path | None = None,
     merges: Path | None = None,
 ) -> None:
-    """List the nearest tracklets of one tracklet or of all, and tracklets that may be one person.
+    """List the nearest tracklets of one or of all, and which may be one person.
 
     Example: python -m mmagga search own.npz --labelled demo.npz --merges who.csv
 

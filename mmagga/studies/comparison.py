@@ -61,6 +61,8 @@ def _learning(cell: Cell) -> dict[str, float]:
     there was no evaluation near their start.
     """
     epochs = cell.run.records("epochs")
+    if not epochs:
+        return {}
     health, end = epochs[-1].get("health"), epochs[-1]["epoch"]
     found = {"cross_entropy": epochs[-1]["cross_entropy"], "last_fifth": float("nan")}
     before = [e["metrics"]["mAP"] for e in epochs if "metrics" in e and e["epoch"] <= 0.8 * end]
@@ -234,7 +236,8 @@ def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None
     if seeds.empty:
         return None
     both = precisions[[a, b]].dropna(how="all")
-    if len(seeds) > 1:
+    complete = both[[(label, seed) for label in (a, b) for seed in seeds]].notna().all(axis=None)
+    if len(seeds) > 1 and complete:
         return crossed_difference(both[a][seeds], both[b][seeds])
     return paired_difference(*(_mean_over_seeds(both[label][seeds]) for label in (a, b)))
 

@@ -40,7 +40,7 @@ def _of_row(runs: pd.DataFrame, yardsticks: pd.DataFrame) -> Iterable[str]:
             yield f"{worst:.0%} of the units of branch {column.removeprefix('dead_')} are dead"
     if (alike := runs["guide"].max()) > MOST_ALIKE:
         yield f"the guides of two clips have a cosine of {alike:.2f}"
-    if not (gain := runs["last_fifth"].max()) <= MOST_GAIN:
+    if not (gain := runs["last_fifth"].max(skipna=False)) <= MOST_GAIN:
         yield f"the last fifth of the steps gained {100 * gain:.1f} points of mAP"
     for name, value in yardsticks.groupby("method")["mAP"].mean().items():
         if runs["mAP"].min() <= value:

@@ -158,7 +158,7 @@ def ablation_table(
             "GFLOPs": _number(line["gflops"], 2),
         }
         if reasons:
-            row["gate"] = "✗" if reasons.get(label) else "✓" if label in reasons else ""
+            row["gate"] = "no" if reasons.get(label) else "✓" if label in reasons else ""
         rows.append(row)
     cells = pd.DataFrame(rows + _without_learning(yardsticks)).fillna("")
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
