@@ -16,12 +16,12 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.ipynb"
 NAMES = [path.stem for path in NOTEBOOKS]
 FIGURES = {
     "1_data": {"data_statistics.png", "contact_sheet.png", "masks.png", "batch.png"},
-    "2_train": {"learning_curves.png", "mma_matrices.png"},
+    "2_train": {"health.png", "recipe.png", "start.png", "learning_curves.png", "mma_matrices.png"},
     "3_evaluate": {
         "cmc.png", "rank_lists.png", "distances.png", "cameras.png", "length_and_occlusion.png",
         "embedding_map.png",
     },
-    "4_ablations": {"ablation.png", "ablation_study.png"},
+    "4_ablations": {"ablation_curves.png", "ablation.png", "ablation_study.png"},
     "5_attention": {
         "attention_sheet.png", "frame_weights.png", "time_ridge.png", "weight_statistics.png",
     },
