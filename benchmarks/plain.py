@@ -1,4 +1,4 @@
-"""SPEC.md's network and evaluation written down plainly: what the kit's speed is measured against.
+"""The network and evaluation written down plainly: what the kit's speed is measured against.
 
 Contiguous float32; the non-local product through its N×N matrix; each granularity pools the whole
 map for itself; branches one after the other; one tracklet at a time with all its clips. The weights
