@@ -61,6 +61,9 @@ class Found(NamedTuple):
     """(top,) bool."""
     hits: np.ndarray
     """Ranks, from 1, of all matches, ascending."""
+    first_row: int | None = None
+    """Row of the first match, whatever its rank; None where there is none."""
+    first_distance: float = float("nan")
 
     @property
     def first(self) -> int | None:
@@ -91,4 +94,8 @@ def find(
     matches = (pids[counts] == pid) & (pid != DISTRACTOR)
     hits = np.flatnonzero(matches[order]) + 1
     first = order[:top]
-    return Found(counts[first], distances[first], matches[first], hits)
+    found = Found(counts[first], distances[first], matches[first], hits)
+    if not len(hits):
+        return found
+    match = order[hits[0] - 1]
+    return found._replace(first_row=int(counts[match]), first_distance=float(distances[match]))

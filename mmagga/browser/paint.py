@@ -1,9 +1,10 @@
-"""Small things that the browser's pictures are made of: colours, text, outlines, bytes."""
+"""What the browser's pictures are made of: colours, text, outlines, bytes, spots to point at."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,36 @@ from mmagga.figures.attention import contribution_scale, weight_scale
 from mmagga.figures.style import BLACK
 
 WIDTH = 836
-"""Pixels of every picture: fits a notebook in a window of 1280 with the file list open."""
+"""Pixels of the panel: fits a notebook in a window of 1280 with the file list open."""
+PAIR_WIDTH, BRUSH_WIDTH = 604, 224
+"""Pixels of the two pictures that stand beside each other."""
+
+
+class Spot(NamedTuple):
+    """A rectangle of a picture that can be pointed at."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, width and height in pixels of the picture."""
+    text: str
+    """What is shown under the pointer."""
+    what: Any = None
+    """What a click means, for whoever listens; it stays in Python."""
+    values: np.ndarray | None = None
+    """(rows, columns) of numbers or words: the one under the pointer follows the text."""
+    drag: bool = False
+    """Whether a rectangle can be dragged in it."""
+
+    def moved(self, left: float, top: float) -> "Spot":
+        """Return the same spot, further to the right and down."""
+        x, y, width, height = self.box
+        return self._replace(box=(x + left, y + top, width, height))
+
+    def state(self) -> dict[str, Any]:
+        """Return what the web page needs, as plain values."""
+        spot: dict[str, Any] = {"box": [float(x) for x in self.box], "text": self.text}
+        if self.values is not None:
+            spot["values"] = self.values.tolist()
+        return spot | ({"drag": True} if self.drag else {})
 
 
 def png(image: Image.Image, about: Mapping[str, str] | None = None) -> bytes:
@@ -96,6 +126,6 @@ def hatch(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
 
 
 def canvas(height: int, width: int = WIDTH) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """Give an empty white picture, and what draws on it."""
+    """Return an empty white picture, and what draws on it."""
     image = Image.new("RGB", (width, height), "white")
     return image, ImageDraw.Draw(image)

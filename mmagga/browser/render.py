@@ -1,29 +1,44 @@
-"""The browser's pictures: arrays in, a Pillow image out. Pure, and fast enough for a slider.
+"""The browser's pictures: arrays in, a Pillow image out, with the spots that can be pointed at.
 
 Frames are (..., H, W, 3) uint8. Maps are (..., h, w) in [-1, 1], 0 being uniform or nothing, as
 `Scale` makes them; they are enlarged cell by cell, never smoothed.
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmagga.browser.paint import WIDTH, canvas, colours, hatch, outline, overlay, resize, text
+from mmagga.browser.paint import (
+    PAIR_WIDTH,
+    WIDTH,
+    Spot,
+    canvas,
+    colours,
+    hatch,
+    outline,
+    overlay,
+    resize,
+    text,
+)
 from mmagga.data.masks import resize_masks
 from mmagga.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 
 GAP = 2
-_SIDE = (WIDTH - 8) // 2  # width of one clip of the pair view
-_LABEL = 62  # width of the column that names the strips
-LOWER = 20 + 18 * 6 + 10 + 58
+_SIDE = (PAIR_WIDTH - 8) // 2  # width of one clip of the pair view
+_LABEL = 66  # width of the column that names the strips
+_CAPTION = 30  # height of what stands above a strip in two columns
+_TERM = 16  # height of a line of the sum
+_LEGEND = 66
+LOWER = 20 + _TERM * 6 + 6 + _LEGEND
 """Pixels of what is below the clips in the pair view of a model with four branches."""
 _LETTERS = 118  # that fit in a line of the saved page
-_BARS = 96  # height of the bars of the frame weights
-_TICK, _CROSS = "✓", "✗"
+_BARS = 84  # height of the bars of the frame weights
+MARKS = {True: "✓", False: "✗", None: "?"}
+"""The right person, another, and nobody knows."""
 _PALE = "#D9D9D9"
 
 
@@ -36,6 +51,10 @@ class Scale(NamedTuple):
     """What the numbers are, with their unit."""
     ticks: tuple[tuple[float, str], ...]
     """Places in [-1, 1] and what they mean."""
+    read: Callable[[np.ndarray], np.ndarray] = lambda values: values
+    """Turns what is drawn back into the numbers themselves."""
+    note: str = ""
+    """What the letters beside the strips stand for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,10 @@ class Side:
     """A few words on each row."""
     occluders: np.ndarray | None = None
     """(T, H, W) bool where masks exist: outlined, and counted under the bars."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What to call a row of `maps`, where it is not its key."""
+    drag: bool = False
+    """Whether a rectangle can be dragged on its frames."""
 
 
 class Term(NamedTuple):
@@ -68,11 +91,13 @@ class Term(NamedTuple):
 
 
 def strip_tile(
-    frames: np.ndarray, match: bool | None = None, selected: bool = False, columns: int = 4
-) -> Image.Image:
+    frames: np.ndarray, match: bool | None = None, selected: bool = False, columns: int = 4,
+    mark: bool = True,
+) -> Image.Image:  # fmt: skip
     """Draw frames (n, h, w, 3) side by side in a border that says right or wrong.
 
-    Green with a tick is the right person, red with a cross another, grey the query itself.
+    Green with a tick is the right person, red with a cross another, grey with a question mark one
+    of whom nobody knows; without `mark` grey is the query itself.
     """
     h, w = frames.shape[1:3]
     edge = 4
@@ -81,12 +106,11 @@ def strip_tile(
     draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=colour, width=edge - 1)
     for i, frame in enumerate(frames):
         image.paste(Image.fromarray(frame), (edge + i * (w + GAP), edge))
-    if match is not None:
+    if mark:
         box = (image.width - 20, image.height - 20, image.width - 1, image.height - 1)
         draw.rectangle(box, fill=colour)
-        mark = _TICK if match else _CROSS
         centre = (box[0] + 10, box[1] + 10)
-        text(draw, centre, mark, 14, colour="white", anchor="mm", bold=True)
+        text(draw, centre, MARKS[match], 14, colour="white", anchor="mm", bold=True)
     if selected:
         draw.rectangle((edge - 1, edge - 1, image.width - edge, image.height - edge),
                        outline=BLACK, width=2)  # fmt: skip
@@ -111,7 +135,7 @@ class Layout(NamedTuple):
     def of(cls, frames: int, size: tuple[int, int], rows: int) -> "Layout":
         """Make frames of `size` (H, W) as large as a side's width and the height allow."""
         columns = 2 if frames <= 5 and rows > 2 else 1
-        room = _SIDE // 2 - 8 if columns == 2 else _SIDE - _LABEL
+        room = _SIDE // 2 - 6 if columns == 2 else _SIDE - _LABEL
         lines = -(-(rows + 1) // 2) if columns == 2 else rows
         height = 284 if frames <= 5 and rows <= 2 else 420
         width = min(room // frames - GAP, height // lines * size[1] // size[0])
@@ -121,7 +145,7 @@ class Layout(NamedTuple):
         """Give left and top of the strip at a place, counted line by line."""
         line, column = divmod(place, self.columns)
         if self.columns == 2:
-            return column * (_SIDE // 2), 42 + line * (self.height + 20)
+            return column * (_SIDE // 2), 20 + _CAPTION + line * (self.height + _CAPTION + 2)
         return _LABEL, 24 + line * (self.height + GAP)
 
     @property
@@ -129,6 +153,13 @@ class Layout(NamedTuple):
         """Pixels of height of a side."""
         left, top = self.corner(self.rows)
         return top + max(_BARS, self.height if left and self.columns == 2 else 0) + 4
+
+
+class Drawn(NamedTuple):
+    """A picture, and what can be pointed at in it."""
+
+    image: Image.Image
+    spots: list[Spot]
 
 
 def pair_view(
@@ -140,41 +171,47 @@ def pair_view(
     opacity: float,
     stamp: str = "",
     height: int = 0,
-) -> Image.Image:
+) -> Drawn:
     """Draw two clips side by side with their maps and frame weights, and how they match.
 
     `terms` add up to the cosine, the last of them not being part of the sum but the sum itself.
     `frame` is marked in both clips. Shorter pictures are filled up to `height`, so that a page
-    does not jump.
+    does not jump. A spot's `what` is ("frame", t).
     """
     count, *size, _ = sides[0].frames.shape
     layout = Layout.of(count, tuple(size), 1 + len(sides[0].maps))
-    blocks = [_side(side, layout, scale.colours, frame, opacity) for side in sides]
+    blocks = [_side(side, layout, scale, frame, opacity) for side in sides]
     lower, legend = _terms(terms), _legend(scale, stamp)
     top = max(layout.total, height - lower.height - legend.height)
-    image, draw = canvas(top + lower.height + legend.height)
-    for block, x in zip(blocks, (0, WIDTH - _SIDE), strict=True):
-        image.paste(block, (x, 0))
-    draw.line((WIDTH // 2 - 1, 4, WIDTH // 2 - 1, top - 12), fill=_PALE)
+    image, draw = canvas(top + lower.height + legend.height, PAIR_WIDTH)
+    spots = []
+    for block, x in zip(blocks, (0, PAIR_WIDTH - _SIDE), strict=True):
+        image.paste(block.image, (x, 0))
+        spots += [spot.moved(x, 0) for spot in block.spots]
+    draw.line((PAIR_WIDTH // 2 - 1, 4, PAIR_WIDTH // 2 - 1, top - 12), fill=_PALE)
     image.paste(lower, (0, top))
     image.paste(legend, (0, top + lower.height))
-    return image
+    return Drawn(image, spots)
 
 
-def _side(side: Side, layout: Layout, palette: str, frame: int, opacity: float) -> Image.Image:
+def _side(side: Side, layout: Layout, scale: Scale, frame: int, opacity: float) -> Drawn:
     """Draw one clip: its frames, its maps strip by strip, its frame weights."""
     h, w = layout.height, layout.width
     image, draw = canvas(layout.total, _SIDE)
-    text(draw, (0, 3), side.title, 12, bold=True, width=_SIDE)
+    text(draw, (0, 3), side.title, 11, bold=True, width=_SIDE)
     small = resize(side.frames, (h, w))
     strips = {"": small}
-    strips |= {name: overlay(small, values, palette, opacity) for name, values in side.maps.items()}
-    edges = None
+    strips |= {
+        name: overlay(small, values, scale.colours, opacity) for name, values in side.maps.items()
+    }
+    edges, spots = None, []
     if side.occluders is not None:
         edges = outline(resize_masks(side.occluders, (h, w)))
     for place, (name, strip) in enumerate(strips.items()):
         left, top = layout.corner(place)
-        _caption(draw, layout, (left, top), name or "frames", side.notes.get(name, ()))
+        label = side.labels.get(name, name) or "frames"
+        _caption(draw, layout, (left, top), label, side.notes.get(name, ()))
+        numbers = _numbers(scale.read(side.maps[name])) if name else None
         for t, picture in enumerate(strip):
             if edges is not None:
                 picture = np.where(edges[t, ..., None], np.uint8(0 if name else 255), picture)
@@ -182,10 +219,27 @@ def _side(side: Side, layout: Layout, palette: str, frame: int, opacity: float) 
             image.paste(Image.fromarray(picture), (x, top))
             if side.repeats[t]:
                 hatch(draw, (x, top, x + w - 1, top + h - 1))
+            spots.append(_spot((x, top, w, h), label, t, numbers, side))
         x = left + frame * (w + GAP)
         draw.rectangle((x - 1, top - 1, x + w, top + h), outline=BLACK, width=2)
     _weights(draw, side, layout)
-    return image
+    return Drawn(image, spots)
+
+
+def _spot(
+    box: tuple[int, int, int, int], label: str, t: int, numbers: np.ndarray | None, side: Side
+) -> Spot:
+    """Describe frame t of a strip; without numbers it is the frames themselves."""
+    again = " (repeated)" if side.repeats[t] else ""
+    if numbers is None:
+        share = f" · weight {side.weights[t]:.3f}"
+        return Spot(box, f"frame {t + 1}{again}{share}", ("frame", t), drag=side.drag)
+    return Spot(box, f"{label} · frame {t + 1}{again}: ", ("frame", t), numbers[t])
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Write numbers with three significant digits."""
+    return np.vectorize("{:.3g}".format, otypes=[object])(values)
 
 
 def _caption(
@@ -194,19 +248,21 @@ def _caption(
     """Name a strip: above it, or to its left."""
     left, top = at
     if layout.columns == 2:
-        text(draw, (left, top - 16), name, 12, bold=True)
-        text(draw, (left + 58, top - 15), "  ".join(notes), 11, colour=GREY)
+        text(draw, (left, top - _CAPTION + 2), name, 11, bold=True)
+        text(draw, (left, top - 14), "  ".join(notes), 10, colour=GREY)
         return
-    text(draw, (0, top + 2), name, 12, bold=True)
-    for k, note in enumerate(notes):
-        text(draw, (0, top + 18 + 13 * k), note, 10, colour=GREY)
+    lines = name.replace(" (", "\n(").split("\n")
+    for k, line in enumerate(lines):
+        text(draw, (0, top + 1 + 13 * k), line, 11, bold=k == 0, width=_LABEL - 2)
+    for k, note in enumerate(notes, len(lines)):
+        text(draw, (0, top + 2 + 13 * k), note, 10, colour=GREY, width=_LABEL - 2)
 
 
 def _weights(draw: ImageDraw.ImageDraw, side: Side, layout: Layout) -> None:
     """Draw frame weights upwards, with the uniform line, and occluded shares downwards."""
     left, top = layout.corner(layout.rows)
     frames, step = len(side.weights), layout.width + GAP
-    tall, low = 46, 18
+    tall, low = 40, 14
     most, base = max(2 / frames, float(side.weights.max())), top + tall
     line = [f"line: uniform, 1/{frames}"] if layout.columns == 2 else []
     _caption(draw, layout, (left, top), "weight", line)
@@ -226,57 +282,59 @@ def _weights(draw: ImageDraw.ImageDraw, side: Side, layout: Layout) -> None:
             if share:
                 down = base + 3 + max(1, round(low * share))
                 draw.rectangle((x + 2, base + 3, x + layout.width - 3, down), fill=ORANGE)
-            text(draw, (middle, base + 24), f"{100 * share:.0f}", 10, colour=GREY, anchor="ma")
+            text(draw, (middle, base + 19), f"{100 * share:.0f}", 10, colour=GREY, anchor="ma")
     uniform = base - round(tall / frames / most)
     for x in range(left, left + frames * step - GAP, 6):
         draw.line((x, uniform, x + 3, uniform), fill=BLACK)
     if layout.columns == 2:
         if side.occluders is not None:
-            text(draw, (left, base + 36), "% of the frame occluded", 10, colour=GREY)
+            text(draw, (left, base + 31), "% of the frame occluded", 10, colour=GREY)
     else:
         text(draw, (0, uniform), f"uniform 1/{frames}", 9, colour=GREY, anchor="lm")
         if side.occluders is not None:
-            text(draw, (0, base + 24), "% occluded", 10, colour=GREY)
+            text(draw, (0, base + 19), "% occluded", 10, colour=GREY)
 
 
 def _terms(terms: Sequence[Term]) -> Image.Image:
     """Draw the sum as a waterfall: each part starts where the one before it ended."""
     *parts, total = terms
-    image, draw = canvas(20 + 18 * len(terms) + 10)
+    image, draw = canvas(20 + _TERM * len(terms) + 6, PAIR_WIDTH)
     text(draw, (0, 0), "What makes the similarity", 12, bold=True)
     ends = np.cumsum([0.0, *(part.value for part in parts)])
     low, high = min(ends.min(), 0.0), max(ends.max(), total.value, 0.0)
-    room, left = WIDTH - 330, 250
+    room, left = PAIR_WIDTH - 260, 240
 
     def x(value: float) -> float:
         return left + room * (value - low) / max(high - low, 1e-6)
 
     for line, term in enumerate(terms):
-        y = 20 + 18 * line
+        y = 20 + _TERM * line
         last = line == len(parts)
         start, end = (0.0, term.value) if last else (ends[line], ends[line + 1])
         colour = GREY if last else BLUE if term.value >= 0 else ORANGE
         a, b = sorted((x(start), x(end)))
-        draw.rectangle((a, y + 3, max(b, a + 1), y + 14), fill=colour)
-        text(draw, (0, y + 8), term.name, 12, anchor="lm", bold=last, width=170)
-        text(draw, (240, y + 8), f"{term.value:+.4f}", 12, anchor="rm", bold=last)
-    draw.line((x(0.0), 20, x(0.0), 20 + 18 * len(terms)), fill=BLACK)
+        draw.rectangle((a, y + 2, max(b, a + 1), y + 12), fill=colour)
+        text(draw, (0, y + 7), term.name, 11, anchor="lm", bold=last, width=170)
+        text(draw, (230, y + 7), f"{term.value:+.4f}", 11, anchor="rm", bold=last)
+    draw.line((x(0.0), 20, x(0.0), 20 + _TERM * len(terms)), fill=BLACK)
     return image
 
 
 def _legend(scale: Scale, stamp: str) -> Image.Image:
     """Draw the one colour scale, and under it where the picture comes from."""
-    image, draw = canvas(58)
-    bar = 255 * colours(np.linspace(-1, 1, 360), scale.colours)[None].repeat(12, 0)
+    image, draw = canvas(_LEGEND, PAIR_WIDTH)
+    bar = 255 * colours(np.linspace(-1, 1, 240), scale.colours)[None].repeat(12, 0)
     image.paste(Image.fromarray(bar.astype(np.uint8)), (0, 2))
-    draw.rectangle((0, 2, 359, 13), outline=GREY)
+    draw.rectangle((0, 2, 239, 13), outline=GREY)
     for value, label in scale.ticks:
-        at = 179.5 + 179.5 * value
+        at = 119.5 + 119.5 * value
         anchor = "la" if value == -1 else "ra" if value == 1 else "ma"
         draw.line((at, 10, at, 16), fill=BLACK)
         text(draw, (at, 18), label, 11, anchor=anchor)
-    text(draw, (376, 2), scale.title, 12, width=WIDTH - 376)
-    text(draw, (0, 38), stamp, 10, colour=GREY, width=WIDTH)
+    for k, line in enumerate(textwrap.wrap(scale.title, 50)[:2]):
+        text(draw, (252, 1 + 14 * k), line, 11, width=PAIR_WIDTH - 252)
+    text(draw, (0, 35), scale.note, 10, width=PAIR_WIDTH)
+    text(draw, (0, 50), stamp, 10, colour=GREY, width=PAIR_WIDTH)
     return image
 
 
@@ -284,14 +342,24 @@ def _legend(scale: Scale, stamp: str) -> Image.Image:
 
 
 def paste_grid(tiles: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
-    """Put the tiles of a rank list in rows of five, each above its label."""
-    height = tiles[0].height + 20
-    image, draw = canvas(-(-len(tiles) // 5) * height)
+    """Put the tiles of a rank list in a row, each above its label of two lines."""
+    step = WIDTH // max(len(tiles), 11)
+    image, draw = canvas(tiles[0].height + 34)
     for k, (tile, label) in enumerate(zip(tiles, labels)):
-        left, top = k % 5 * (WIDTH // 5), k // 5 * height
-        image.paste(tile, (left, top))
-        text(draw, (left, top + tile.height + 3), label, 11)
+        image.paste(tile, (k * step, 0))
+        for line, words in enumerate(label.split("\n")):
+            text(draw, (k * step, tile.height + 3 + 13 * line), words, 10, width=step - 2)
     return image
+
+
+def beside(images: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures beside one another."""
+    page, _ = canvas(max(image.height for image in images))
+    left = 0
+    for image in images:
+        page.paste(image, (left, 0))
+        left += image.width + 8
+    return page
 
 
 def stack(images: Sequence[Image.Image], lines: Sequence[str]) -> Image.Image:

@@ -4,7 +4,7 @@ No widgets and no pictures here.
 """
 
 import copy
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -113,6 +113,7 @@ class BrowserState(OpenedRun):
         self._looks, self._maps = Cache(512), Cache(256)  # in clips
         self._strips, self._vectors = Cache(512), Cache(8)
         self._gallery: GalleryTokens | None = None
+        self._gallery_seen: list[tuple[Look, Shares | None]] = []
 
     # --- the whole set --------------------------------------------------------------------------
 
@@ -209,34 +210,39 @@ class BrowserState(OpenedRun):
         """Whether the tokens of all that is searched fit in the memory set aside for them."""
         return token_bytes(self.head, self.all.subset(np.arange(self.searched))) <= BUDGET
 
-    def load_gallery(self, step: Callable[[float], None] = lambda share: None) -> None:
-        """Look at all that is searched, once; `step` is told the share that is done.
+    def load_gallery(self) -> Iterator[float]:
+        """Look at all that is searched, once, and yield the share that is done after each.
+
+        It can be stopped between two of them and goes on where it was.
 
         Raises:
             ResourceError: there are too many tokens to hold.
         """
-        if self._gallery is not None:
-            return
         if not self.holds_gallery:
             raise ResourceError(
                 f"the tokens of {self.searched:,} tracklets need more than {BUDGET / 1e9:.1f} GB: "
                 "give other weights to the query alone"
             )
-        looks, shares, owner = [], [], []
-        for row in range(self.searched):
+        while self._gallery is None:
+            row = len(self._gallery_seen)
             seen = self._see(row)
-            looks.append(seen.look)
-            shares.append(self.hidden(seen))
-            owner += [row] * len(seen.frames)
-            step((row + 1) / self.searched)
-        whole, known = tree_cat(looks), tree_cat(shares) if shares[0] else None
-        self._gallery = GalleryTokens(whole.tokens, whole.attention, known, torch.tensor(owner))
+            self._gallery_seen.append((seen.look, self.hidden(seen)))
+            if row + 1 == self.searched:
+                looks, shares = zip(*self._gallery_seen, strict=True)
+                owner = [row for row, look in enumerate(looks) for _ in look.embedding]
+                whole, known = tree_cat(looks), tree_cat(shares) if shares[0] else None
+                self._gallery = GalleryTokens(
+                    whole.tokens, whole.attention, known, torch.tensor(owner)
+                )
+                self._gallery_seen = []
+            yield (row + 1) / self.searched
 
     def gallery_vectors(self, swap: Reweighting, gallery_too: bool) -> Tensor:
         """Give (N, D) of what is searched; with `gallery_too` under other weights as well."""
         if not gallery_too or not swap.changes:
             return self.vectors[: self.searched]
-        self.load_gallery()
+        for _ in self.load_gallery():
+            pass
         reweigh = partial(self._reweigh, swap)
         return self._vectors.get(swap, lambda: self._gallery.vectors(self.head, reweigh))
 

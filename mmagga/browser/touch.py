@@ -1,17 +1,20 @@
 """The brush view: one frame and its parts, before and after something covers it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmagga.browser.paint import WIDTH, canvas, outline, overlay, text
+from mmagga.browser.paint import BRUSH_WIDTH, Spot, canvas, outline, overlay, text
+from mmagga.browser.render import Drawn
 from mmagga.data.masks import resize_masks
 from mmagga.figures.style import BLUE, GREY, ORANGE
 
-TOUCH_HEIGHT = 336
-"""Pixels of the brush view."""
+TOUCH_HEIGHT = 470
+"""Pixels of the brush view of a model with four branches."""
+_ROOM = 196  # height of the frame
+_STEP = 12  # height of a line of the bars
 _PALE = "#D9D9D9"
 
 
@@ -24,65 +27,72 @@ class Bars(NamedTuple):
 
 
 def brush_view(
-    before: np.ndarray,
-    after: np.ndarray,
-    maps: Sequence[np.ndarray],
+    frame: np.ndarray,
+    values: np.ndarray,
     bars: Bars,
     *,
     covered: np.ndarray | None,
     opacity: float,
     limits: bool,
-    lines: Sequence[str],
-) -> Image.Image:
-    """Draw one frame (H, W, 3) large, with its map (h, w), before and after the brush.
+    title: str,
+    changes: Mapping[str, str],
+) -> Drawn:
+    """Draw one frame (H, W, 3) large, and its map (h, w) beside it: a place for a rectangle.
 
     `covered` (H, W) bool is what the brush covers, outlined. `bars` compares the weights of the
-    frame and of its parts, relative to uniform, on the logarithmic scale of the maps; `limits`
-    draws what GGA cannot pass, 1/e and e. `lines`, two at most, are written below.
+    frame and of its parts before and after, relative to uniform, on the logarithmic scale of the
+    maps; `limits` draws what GGA cannot pass, 1/e and e. `changes` names what the brush did to the
+    covered parts of each branch. A spot is `("brush",)`.
     """
-    h = TOUCH_HEIGHT - 64
-    w = h * before.shape[1] // before.shape[0]
-    image, draw = canvas(TOUCH_HEIGHT)
-    shown = []
-    for frame, values in zip((before, after), maps, strict=True):
-        large = resize_masks(frame[None], (h, w))
-        shown += [large[0], overlay(large, values[None], "weight", opacity)[0]]
-    edge = None if covered is None else outline(resize_masks(covered[None], (h, w)))[0]
-    titles = ("frame", "map", "covered", "map, covered")
-    room = min(w, 136)
-    for k, (picture, title) in enumerate(zip(shown, titles, strict=True)):
-        if edge is not None and k >= 2:
-            picture = np.where(edge[..., None], np.uint8(255), picture)
-        small = Image.fromarray(picture)
-        if w > room:
-            small = small.resize((room, h * room // w))
-        image.paste(small, (k * (room + 4), 20))
-        text(draw, (k * (room + 4), 3), title, 12, bold=True)
-    _change_bars(draw, bars, 4 * (room + 4) + 14, limits)
-    for k, line in enumerate(lines):
-        text(draw, (0, h + 28 + 15 * k), line, 12, width=WIDTH)
-    return image
+    room = (BRUSH_WIDTH - 4) // 2
+    scale = min(_ROOM / frame.shape[0], room / frame.shape[1])
+    h, w = round(frame.shape[0] * scale), round(frame.shape[1] * scale)
+    image, draw = canvas(TOUCH_HEIGHT, BRUSH_WIDTH)
+    large = resize_masks(frame[None], (h, w))
+    shown = [large[0], overlay(large, values[None], "weight", opacity)[0]]
+    if covered is not None:
+        edge = outline(resize_masks(covered[None], (h, w)))[0]
+        shown = [np.where(edge[..., None], np.uint8(255), picture) for picture in shown]
+    spots = []
+    for k, (picture, name) in enumerate(zip(shown, ("frame", title), strict=True)):
+        left = k * (room + 4)
+        image.paste(Image.fromarray(picture.astype(np.uint8)), (left, 18))
+        text(draw, (left, 2), name, 11, bold=True, width=room)
+        words = f"{title}: " if k else "drag a rectangle to cover it"
+        numbers = np.vectorize("{:.3g}".format, otypes=[object])(np.exp(values)) if k else None
+        spots.append(Spot((left, 18, w, h), words, ("brush",), numbers, drag=True))
+    top = h + 26
+    bottom = _change_bars(draw, bars, top, limits)
+    for k, (name, words) in enumerate(changes.items()):
+        text(draw, (k % 2 * room, bottom + 6 + 13 * (k // 2)), f"{name} {words}", 10)
+    return Drawn(image, spots)
 
 
-def _change_bars(draw: ImageDraw.ImageDraw, bars: Bars, left: int, limits: bool) -> None:
-    """Draw a line for each part: a ring before, a dot after, on a log scale about uniform."""
-    start, right, top, step = left + 64, WIDTH - 12, 20, 13
+def _change_bars(draw: ImageDraw.ImageDraw, bars: Bars, top: int, limits: bool) -> int:
+    """Draw a line for each part: a ring before, a dot after, on a log scale about uniform.
+
+    Returns the bottom, in pixels.
+    """
+    start, right = 62, BRUSH_WIDTH - 10
     centre, reach = (start + right) / 2, (right - start) / 2
+    text(draw, (0, top), "weight, before ○ and after ●", 10, bold=True)
+    text(draw, (centre, top + 14), "uniform", 10, colour=GREY, anchor="ma")
+    top += 28
 
     def x(value: float) -> float:
         return centre + reach * float(np.clip(np.log(max(value, 1e-9)) / 1.15, -1, 1))
 
-    bottom = top + step * len(bars.names)
+    bottom = top + _STEP * len(bars.names)
     draw.line((centre, top, centre, bottom), fill=GREY)
-    text(draw, (centre, 4), "uniform", 11, colour=GREY, anchor="ma")
     if limits:
         for value, name in ((1 / np.e, "1/e"), (np.e, "e")):
             draw.line((x(value), top, x(value), bottom), fill=_PALE)
-            text(draw, (x(value), 4), name, 11, colour=GREY, anchor="ma")
+            text(draw, (x(value), top - 14), name, 10, colour=GREY, anchor="ma")
     for k, (name, old, new) in enumerate(zip(bars.names, bars.before, bars.after, strict=True)):
-        y = top + step * k + step / 2
-        text(draw, (left, y), name, 11, anchor="lm")
+        y = top + _STEP * k + _STEP / 2
+        text(draw, (0, y), name, 10, anchor="lm")
         a, b = x(old), x(new)
         draw.line((a, y, b, y), fill=ORANGE, width=3)
         draw.ellipse((a - 4, y - 4, a + 4, y + 4), outline=GREY, width=2, fill="white")
         draw.ellipse((b - 3, y - 3, b + 3, y + 3), fill=BLUE)
+    return bottom

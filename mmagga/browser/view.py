@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,19 @@ from mmagga.attention.battery.measures import did, groups
 from mmagga.attention.battery.occluders import OBJECTS, cut_out, paste, token_shares
 from mmagga.attention.maps import Contribution, Look, map_statistics, relative, weights
 from mmagga.browser.gallery import Found
-from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, strip_tile
+from mmagga.browser.render import (
+    LOWER,
+    Drawn,
+    Layout,
+    Scale,
+    Side,
+    Term,
+    pair_view,
+    strip_tile,
+)
 from mmagga.browser.state import AS_TRAINED, BrowserState, Reweighting, Seen, clip_attention, unit
 from mmagga.browser.touch import Bars, brush_view
-from mmagga.data.tracklets import describe_tracklet
+from mmagga.data.tracklets import DISTRACTOR
 from mmagga.errors import DataError
 from mmagga.model.head import GRIDS
 from mmagga.model.outputs import Attention
@@ -29,8 +39,10 @@ KINDS = {
 }
 """What the browser says -> the kind of map."""
 OCCLUDERS = (*OBJECTS, "grey", "noise", "placebo", "person")
-TILE = 76
+TILE = 62
 """Height in pixels of the frames in the rank list."""
+TILE_FRAMES = 2
+"""Frames of a tracklet in the rank list."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,14 @@ class View(NamedTuple):
 
     found: Found
     pick: int
-    pair: Image.Image
-    touch: Image.Image
+    pair: Drawn
+    touch: Drawn
     query: str
     result: str
     scale: str
     """What the colours of the maps mean."""
+    summary: str
+    """The pair in words, for those who do not see the picture."""
 
 
 def compose(state: BrowserState, settings: Settings) -> View:
@@ -124,13 +138,17 @@ def compose(state: BrowserState, settings: Settings) -> View:
         sides, _terms(whole), scale,
         frame=frame, opacity=settings.opacity, stamp=stamp, height=pair_height(state),
     )  # fmt: skip
-    similarities = float(target @ unit(before)), float(whole.similarity[0])
-    pixels = plain.frames[clip][frame], seen.frames[clip][frame]
-    touch = _touch(state, settings, (before, after), clip, pixels, mask, similarities)
-    about = f"{describe_tracklet(state.all, row)} · {_file(state, row)}"
-    trained = _rank_text(state.rank(row, state.vectors[row]))
-    result = f"{_rank_text(found)} · as trained, unchanged: {trained}"
-    return View(found, pick, pair, touch, about, result, _scale_text(scale))
+    touch = _touch(state, settings, (before, after), clip, seen.frames[clip][frame], mask)
+    trained = state.rank(row, state.vectors[row])
+    plain_similarity = float(state.vectors[pick] @ state.vectors[row])
+    similarities = _change(plain_similarity, float(whole.similarity[0]), ".4f")
+    result = f"{_rank_change(trained, found)} · similarity of the pair {similarities}"
+    about = f"{describe(state, row)} · {_file(state, row)}"
+    summary = (
+        f"Clip {clip + 1} of the query, {describe(state, row)}, beside clip {other_clip + 1} "
+        f"of {describe(state, pick)}: {_scale_text(scale)}. {result}"
+    )
+    return View(found, pick, pair, touch, about, result, _scale_text(scale), summary)
 
 
 def pair_height(state: BrowserState) -> int:
@@ -139,10 +157,11 @@ def pair_height(state: BrowserState) -> int:
 
 
 def tile(
-    state: BrowserState, row: int, match: bool | None, selected: bool, count: int = 4
-) -> Image.Image:
+    state: BrowserState, row: int, match: bool | None, selected: bool,
+    count: int = TILE_FRAMES, mark: bool = True,
+) -> Image.Image:  # fmt: skip
     """Draw a tracklet for the rank list."""
-    return strip_tile(state.strip(row, count, TILE), match, selected, count)
+    return strip_tile(state.strip(row, count, TILE), match, selected, count, mark)
 
 
 # --- words --------------------------------------------------------------------------------------
@@ -152,10 +171,51 @@ def _file(state: BrowserState, row: int) -> str:
     return str(state.all.names[state.all.table["first"].iat[row]])
 
 
-def _rank_text(found: Found) -> str:
-    if found.first is None:
-        return "no match in the gallery"
-    return f"AP {found.average_precision:.3f}, first match at rank {found.first}"
+def _rank_change(trained: Found, found: Found) -> str:
+    """Say at which rank the first match is, as trained and now."""
+    if trained.first is None:
+        return "no match is known: ranks without scores"
+    ranks = _change(trained.first, found.first)
+    return (
+        f"first match at rank {ranks}, "
+        f"AP {_change(trained.average_precision, found.average_precision, '.3f')}"
+    )
+
+
+def _change(before: float, after: float, form: str = "") -> str:
+    """Write a number and, if it is another now, both: "26 → 23"."""
+    words = [format(before, form), format(after, form)]
+    return words[0] if words[0] == words[1] else " → ".join(words)
+
+
+def describe(state: BrowserState, row: int) -> str:
+    """Say in a few words which tracklet this is."""
+    return f"{who(state, row)} · camera {state.all.camids[row]} · {state.all.lengths[row]} frames"
+
+
+def marks(state: BrowserState, query_row: int, rows: np.ndarray) -> list[bool | None]:
+    """Say of tracklets whether they show the query's person; None where nobody knows."""
+    pid = state.all.pids[query_row]
+    return [
+        bool(state.all.pids[row] == pid and pid != DISTRACTOR)
+        if state.named[query_row] and state.named[row]
+        else None
+        for row in rows
+    ]
+
+
+def who(state: BrowserState, row: int) -> str:
+    """Name the person of a tracklet or, where nobody knows, the track."""
+    pid = int(state.all.pids[row])
+    if state.named[row]:
+        return f"person {pid}" if pid != DISTRACTOR else "distractor"
+    folder = PurePosixPath(_file(state, row)).parent.name
+    return folder or f"track {row}"
+
+
+def part_name(name: str) -> str:
+    """Name a branch by its bands: "2 bands (p3)"."""
+    return "frames (global)" if name == "global" else f"{GRIDS[name][0]} bands ({name})"
 
 
 def _weights_text(settings: Settings) -> str:
@@ -171,16 +231,20 @@ def _scale(state: BrowserState, kind: str) -> Scale:
     """Say what the colours of a kind of map mean; the same for all frames, parts and tracklets."""
     if kind == "contribution":
         title = "branch's share of the similarity if all its parts were like this one"
-        return Scale("contribution", title, ((-1, "≤ −1"), (0, "0"), (1, "≥ 1")))
+        note = "Σ: what the branch adds to the similarity, in this clip"
+        return Scale("contribution", title, ((-1, "≤ −1"), (0, "0"), (1, "≥ 1")), note=note)
     if kind == "referee":
         bound = _referee_bound(state)
         title = "similarity lost where covered (scale: s.d. between tracklets / 10)"
-        return Scale("contribution", title, ((-1, f"−{bound:.2g}"), (0, "0"), (1, f"+{bound:.2g}")))
+        ticks = ((-1, f"−{bound:.2g}"), (0, "0"), (1, f"+{bound:.2g}"))
+        return Scale("contribution", title, ticks, lambda values: values * bound)
     what = (
         "weight over a uniform one" if kind == "weight" else "Grad-CAM, as trained, over its mean"
     )
     title = f"{what}, log scale"
-    return Scale("weight", title, ((-1, "1/e"), (0, "1"), (1, "e")))
+    note = "H: entropy of the weights / ln N, 1 = uniform · R: largest weight / smallest"
+    ticks = ((-1, "1/e"), (0, "1"), (1, "e"))
+    return Scale("weight", title, ticks, np.exp, note if kind == "weight" else "")
 
 
 def _scale_text(scale: Scale) -> str:
@@ -193,34 +257,25 @@ def _referee_bound(state: BrowserState) -> float:
 
 
 def _terms(whole: Contribution) -> list[Term]:
-    names = {n: f"{n}: {GRIDS[n][0]} bands" for n in GRIDS} | {"global": "global: frames"}
-    parts = [Term(names[name], float(values.sum())) for name, values in whole.parts.items()]
+    parts = [Term(part_name(name), float(values.sum())) for name, values in whole.parts.items()]
     constant = Term("constant: BNNeck's offset", float(whole.constant[0]))
     return [constant, *parts, Term("similarity = their sum", float(whole.similarity[0]))]
 
 
-def _change(
-    state: BrowserState,
-    before: Attention,
-    after: Attention,
-    mask: np.ndarray | None,
-    similarities: tuple[float, float],
-) -> list[str]:
-    """Say what the brush did: to the similarity, and to the weights of what it covers."""
+def _changes(
+    state: BrowserState, before: Attention, after: Attention, mask: np.ndarray | None
+) -> dict[str, str]:
+    """Say by branch what the brush did to the weights of what it covers, in nats."""
     if mask is None:
-        return ["Cover part of the frame: similarity, weights and ranks are computed anew."]
+        return {}
     old, new = (weights(one) for one in (before, after))
-    changes = []
+    changes = {"Δ ln weight of covered": "parts, less others (nats):"}
     for name, share in token_shares(mask[None], state.head).items():
         occluded, clean = groups(share.flatten(1).numpy(), frames=name == "global")
         values = (one[name].flatten(1).numpy() for one in (old, new))
         answer = float(did(*values, occluded, clean)[0])
-        changes.append(f"{name} {'–' if np.isnan(answer) else f'{answer:+.3f}'}")
-    said = ", ".join(changes)
-    return [
-        f"similarity {similarities[0]:.4f} → {similarities[1]:.4f}",
-        f"ln weight of the covered parts, less that of the others (DiD, nats): {said}",
-    ]
+        changes[part_name(name)] = "–" if np.isnan(answer) else f"{answer:+.3f}"
+    return changes
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -254,30 +309,32 @@ def _side(
         notes = {n: [f"H {s.entropy.item():.3f}", f"R {s.ratio.item():.2f}"] for n, s in numbers}
     elif settings.kind == "contribution":
         notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in whole.parts.items()}
-    title = (
-        f"{name}: {describe_tracklet(state.all, seen.row)} · clip {clip + 1} of {len(seen.frames)}"
-    )
+    title = f"{name}: {describe(state, seen.row)} · clip {clip + 1}/{len(seen.frames)}"
     occluders = None if seen.occluders is None else seen.occluders[clip]
     weights = attention.frames[0].numpy()
-    return Side(title, seen.frames[clip], maps, weights, seen.repeats[clip], notes, occluders)
+    labels = {part: part_name(part) for part in state.head.grids}
+    return Side(
+        title, seen.frames[clip], maps, weights, seen.repeats[clip], notes, occluders, labels,
+        drag=name == "Query",
+    )  # fmt: skip
 
 
 def _touch(
     state: BrowserState, settings: Settings, looks: tuple[Look, Look], clip: int,
-    pixels: tuple[np.ndarray, np.ndarray], mask: np.ndarray | None,
-    similarities: tuple[float, float],
-) -> Image.Image:  # fmt: skip
-    """Draw the chosen frame before and after the brush, and what it did."""
+    frame: np.ndarray, mask: np.ndarray | None,
+) -> Drawn:  # fmt: skip
+    """Draw the chosen frame as it is now, and the weights before and after the brush."""
     weighed = [clip_attention(one, clip) for one in looks]
     name = list(state.head.grids)[-1] if settings.part == "all" else settings.part
     return brush_view(
-        *pixels,
-        [state.weight_maps(one, clip)[name][settings.frame] for one in looks],
+        frame,
+        state.weight_maps(looks[1], clip)[name][settings.frame],
         _bars(*weighed, settings.frame),
         limits=_within_e(state, settings.swap),
         covered=None if mask is None else mask[settings.frame],
         opacity=settings.opacity,
-        lines=_change(state, *weighed, mask, similarities),
+        title=part_name(name),
+        changes=_changes(state, *weighed, mask),
     )
 
 
@@ -291,7 +348,7 @@ def _bars(before: Attention, after: Attention, frame: int) -> Bars:
     """Give the weights, relative to uniform, of a frame and its parts."""
     old, new = relative(before), relative(after)
     names = [
-        "frame" if name == "global" else f"{name} · {k + 1}"
+        "frame" if name == "global" else f"band {k + 1} of {values.shape[2]}"
         for name, values in old.items()
         for k in range(values.shape[2])
     ]
@@ -306,17 +363,30 @@ def _cover(
 ) -> tuple[Seen, np.ndarray]:
     """Paste the brush's occluder; the same brush at the same place is the same picture."""
     frames = range(len(seen.frames[clip])) if brush.every else [frame]
-    what = _person(state, seen.row) if brush.occluder == "person" else brush.occluder
     place, draws = brush.box(state.size), generator(0, "brush")
+    cut = brush.occluder == "person"
+    what = _person(state, seen.row, place[2:]) if cut else brush.occluder
     covered, mask = paste(seen.frames[clip], what, frames, place, draws)
     return state.covered(seen, clip, covered, mask, (brush, tuple(frames))), mask
 
 
-def _person(state: BrowserState, row: int) -> np.ndarray:
-    """Cut the person out of the middle of the first query that shows somebody else."""
+def _person(state: BrowserState, row: int, size: tuple[int, int]) -> np.ndarray:
+    """Cut somebody else out, whole and unstretched: (h, w, 4) of `size`, clear beside the person.
+
+    It is the middle frame of the first query of another person; without masks an oval of it.
+    """
     others = np.flatnonzero(state.all.pids[state.first_query :] != state.all.pids[row])
     if not len(others):
         raise DataError("all queries show one person: there is nobody else to cut out")
     other = state.first_query + int(others[0])
     middle = int(state.all.lengths[other]) // 2
-    return cut_out(state.frames.read(other, [middle])[0], state.person_mask(other, middle))
+    mask = state.person_mask(other, middle)
+    if mask is None or not mask.any():
+        y, x = np.mgrid[-1 : 1 : state.size[0] * 1j, -1 : 1 : state.size[1] * 1j]
+        mask = (x / 0.6) ** 2 + (y / 0.95) ** 4 < 1
+    person = Image.fromarray(cut_out(state.frames.read(other, [middle])[0], mask))
+    scale = min(size[0] / person.height, size[1] / person.width)
+    small = person.resize((max(1, int(person.width * scale)), max(1, int(person.height * scale))))
+    patch = Image.new("RGBA", size[::-1])
+    patch.paste(small, ((size[1] - small.width) // 2, size[0] - small.height))  # on the ground
+    return np.array(patch)

@@ -78,6 +78,11 @@ class OpenedRun:
         )
 
     @cached_property
+    def named(self) -> np.ndarray:
+        """(N,) bool: of which tracklets of `all` it is known whom they show."""
+        return np.ones(len(self.all), bool)
+
+    @cached_property
     def sides(self) -> tuple[Embeddings, Embeddings]:
         """Embeddings of the queries and of the gallery."""
         pids, camids = torch.tensor(self.all.pids), torch.tensor(self.all.camids)
