@@ -11,7 +11,7 @@ from mmagga.browser.render import Drawn
 from mmagga.data.masks import resize_masks
 from mmagga.figures.style import BLUE, GREY, ORANGE
 
-TOUCH_HEIGHT = 470
+TOUCH_HEIGHT = 506
 """Pixels of the brush view of a model with four branches."""
 _ROOM = 196  # height of the frame
 _STEP = 12  # height of a line of the bars
@@ -41,8 +41,8 @@ def brush_view(
 
     `covered` (H, W) bool is what the brush covers, outlined. `bars` compares the weights of the
     frame and of its parts before and after, relative to uniform, on the logarithmic scale of the
-    maps; `limits` draws what GGA cannot pass, 1/e and e. `changes` names what the brush did to the
-    covered parts of each branch. A spot is `("brush",)`.
+    maps; `limits` draws what GGA cannot pass, 1/e and e. `changes` says by branch what the brush
+    did to the covered parts. A spot's `what` is ("brush",).
     """
     room = (BRUSH_WIDTH - 4) // 2
     scale = min(_ROOM / frame.shape[0], room / frame.shape[1])
@@ -63,8 +63,11 @@ def brush_view(
         spots.append(Spot((left, 18, w, h), words, ("brush",), numbers, drag=True))
     top = h + 26
     bottom = _change_bars(draw, bars, top, limits)
+    if changes:
+        text(draw, (0, bottom + 6), "ln weight of the covered, less others:", 10, bold=True)
     for k, (name, words) in enumerate(changes.items()):
-        text(draw, (k % 2 * room, bottom + 6 + 13 * (k // 2)), f"{name} {words}", 10)
+        at = (k % 2 * room, bottom + 20 + 13 * (k // 2))
+        text(draw, at, f"{name} {words}", 10, width=room)
     return Drawn(image, spots)
 
 

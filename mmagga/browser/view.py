@@ -269,7 +269,7 @@ def _changes(
     if mask is None:
         return {}
     old, new = (weights(one) for one in (before, after))
-    changes = {"Δ ln weight of covered": "parts, less others (nats):"}
+    changes = {}
     for name, share in token_shares(mask[None], state.head).items():
         occluded, clean = groups(share.flatten(1).numpy(), frames=name == "global")
         values = (one[name].flatten(1).numpy() for one in (old, new))
@@ -309,7 +309,8 @@ def _side(
         notes = {n: [f"H {s.entropy.item():.3f}", f"R {s.ratio.item():.2f}"] for n, s in numbers}
     elif settings.kind == "contribution":
         notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in whole.parts.items()}
-    title = f"{name}: {describe(state, seen.row)} · clip {clip + 1}/{len(seen.frames)}"
+    where = f"camera {state.all.camids[seen.row]} · clip {clip + 1} of {len(seen.frames)}"
+    title = f"{name}: {who(state, seen.row)} · {where}"
     occluders = None if seen.occluders is None else seen.occluders[clip]
     weights = attention.frames[0].numpy()
     labels = {part: part_name(part) for part in state.head.grids}

@@ -442,7 +442,7 @@ class AttentionBrowser(Panel):
         self.status.value = "laying the embeddings out …"
         row = self.state.first_query + self.settings.query if len(self.order) else None
         image, spots = embedding_map(self.state, row)
-        words = "Embeddings of the persons with most tracklets, laid out by t-SNE; a click opens one"
+        words = "Embeddings of the persons with most tracklets, by t-SNE; a click opens one"
         self.map.show(png(image), words, spots)
         self.status.value = "a click on the map opens that tracklet"
 

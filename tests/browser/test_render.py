@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmagga.browser.paint import WIDTH, colours, outline, overlay, png
+from mmagga.browser.paint import BRUSH_WIDTH, PAIR_WIDTH, colours, outline, overlay, png
 from mmagga.browser.render import LOWER, Layout, Scale, Side, Term, pair_view, stack, strip_tile
 from mmagga.browser.touch import TOUCH_HEIGHT, Bars, brush_view
 from mmagga.data.masks import resize_masks
@@ -26,7 +26,7 @@ def side(count=4, maps=("p1",), value=0.0, **changes):
 
 
 def pair(one, **options):
-    return pair_view([one, one], TERMS, SCALE, **{"frame": 0, "opacity": 1.0} | options)
+    return pair_view([one, one], TERMS, SCALE, **{"frame": 0, "opacity": 1.0} | options).image
 
 
 def test_colours_are_white_at_uniform_and_stop_at_the_ends():
@@ -91,13 +91,13 @@ def test_a_side_fits_its_half(count):
         layout = Layout.of(count, (256, 128), rows)
         for place in range(rows + 1):
             left, _ = layout.corner(place)
-            assert left + count * (layout.width + 2) <= WIDTH // 2
+            assert left + count * (layout.width + 2) <= PAIR_WIDTH // 2
         assert layout.total < 700
 
 
 def test_the_pair_view_is_as_tall_as_it_is_told():
     low, high = pair(side()), pair(side(), height=900)
-    assert low.width == high.width == WIDTH
+    assert low.width == high.width == PAIR_WIDTH
     assert low.height < high.height == 900
     assert low.height > LOWER
 
@@ -112,24 +112,35 @@ def test_values_reach_the_picture():
         pair(side(), frame=2),
         pair(side(notes={"p1": ["R 1.5"]})),
         pair_view([side(), side()], [*TERMS[:1], Term("g", 0.1), Term("sum", -0.1)], SCALE,
-                  frame=0, opacity=1.0),
+                  frame=0, opacity=1.0).image,
     ):  # fmt: skip
         assert changed.tobytes() != plain.tobytes()
 
 
 def test_the_brush_view_shows_before_and_after():
-    bars = Bars(["frame", "p1 · 1"], np.array([1.0, 0.5]), np.array([1.2, 2.0]))
-    before, after = frames()[:2]
-    maps = np.zeros((4, 2)), np.zeros((4, 2))
-    same = brush_view(before, before, maps, bars, covered=None, opacity=1, limits=True, lines=["a"])
-    other = brush_view(
-        before, after, maps, bars,
-        covered=np.ones((32, 16), bool), opacity=1, limits=True, lines=["a"],
-    )  # fmt: skip
-    assert same.size == other.size == (WIDTH, TOUCH_HEIGHT)
-    a, b = np.asarray(same), np.asarray(other)
-    assert (a[20:290, :130] == b[20:290, :130]).all(), "the frame before stays"
-    assert (a[20:290, 290:400] != b[20:290, 290:400]).any()
+    options = {"opacity": 1, "limits": True, "title": "map", "changes": {"8 bands (p2)": "+1"}}
+    names, one, two = ["frame", "band 1 of 2"], np.array([1.0, 0.5]), np.array([1.2, 2.0])
+    frame, values = frames()[0], np.zeros((4, 2))
+    same = brush_view(frame, values, Bars(names, one, one), covered=None, **options)
+    covered = np.ones((32, 16), bool)
+    other = brush_view(frame, values, Bars(names, one, two), covered=covered, **options)
+    assert same.image.size == other.image.size == (BRUSH_WIDTH, TOUCH_HEIGHT)
+    left, right = other.spots
+    assert left.drag
+    assert right.values.tolist() == [["1", "1"]] * 4, "the map's numbers, not their logarithms"
+    a, b = (np.asarray(one.image) for one in (same, other))
+    assert (a[18 : 18 + 196, :98] != b[18 : 18 + 196, :98]).any(), "what is covered is outlined"
+    assert (a[230:] != b[230:]).any(), "the weights after are drawn"
+
+
+def test_a_spot_holds_the_numbers_that_its_colours_show():
+    scale = SCALE._replace(read=np.exp)
+    drawn = pair_view([side(value=0.5)] * 2, TERMS, scale, frame=0, opacity=1.0)
+    first, *_, last = [spot for spot in drawn.spots if spot.values is not None]
+    assert first.values.shape == (4, 2)
+    assert set(first.values.ravel()) == {"1.65"}
+    assert first.text.startswith("p1 · frame 1")
+    assert last.box[0] > PAIR_WIDTH / 2, "the gallery's clip has its spots, too"
 
 
 def test_a_png_holds_its_provenance():

@@ -1,3 +1,5 @@
+import asyncio
+import base64
 from dataclasses import replace
 from io import BytesIO
 
@@ -7,6 +9,7 @@ from ipywidgets import HTML, Output
 from PIL import Image
 
 from mmagga.browser import AttentionBrowser
+from mmagga.browser.render import Drawn
 from mmagga.browser.view import pair_height
 from mmagga.data import load_tracklets
 
@@ -19,6 +22,7 @@ def browser(run, tmp_path):
 
 
 def widgets(box):
+    yield from [box] if hasattr(box, "children") else []
     for child in getattr(box, "children", ()):
         yield child
         yield from widgets(child)
@@ -85,18 +89,119 @@ def test_a_click_puts_a_tracklet_beside_the_query(browser):
     assert browser.hits[2].description.startswith("3 ")
 
 
-def test_rank_list_says_right_or_wrong_in_words_too(browser):
-    found = browser.view.found
-    for button, match, distance in zip(browser.hits, found.matches, found.distances):
+def test_rank_list_says_right_or_wrong_and_who_in_words_too(browser):
+    found, people = browser.view.found, browser.state.all.pids
+    for button, tile, row, match in zip(browser.hits, browser.tiles, found.rows, found.matches):
         assert ("✓" if match else "✗") in button.description
-        assert f"{distance:.4f}" in button.description
+        assert f"person {people[row]}" in button.description or not people[row]
+        assert button.tooltip == tile.alt == tile.spots[0]["text"]
+
+
+def told(picture, **message):
+    """Answer as the web page does after a click or a drag."""
+    picture._handle_custom_msg(message, [])
+
+
+def test_pictures_are_clicked_and_rectangles_dragged(browser):
+    told(browser.tiles[2], spot=0)
+    assert browser.pick == browser.view.found.rows[2]
+    spot = next(
+        k for k, s in enumerate(browser.view.pair.spots) if s.what == ("frame", 1) and s.drag
+    )
+    told(browser.pair, spot=spot)
+    assert browser.frame.value == 2
+    told(browser.touch, spot=0, box=[0.1, 0.2, 0.5, 0.4])
+    assert browser.trace == ""
+    assert browser.occluder.value == "box"
+    brush = browser.settings.brush
+    assert (brush.left, brush.top, brush.width, brush.height) == (0.1, 0.2, 0.5, 0.4)
+    assert "→" in browser.result.value
+
+
+def test_a_line_of_python_opens_the_same_view(browser, run):
+    browser.query.value = 3
+    browser.kind.value, browser.temperature.value = "contribution", 0.5
+    told(browser.tiles[1], spot=0)
+    told(browser.touch, spot=1, box=[0.0, 0.3, 1.0, 0.5])
+    assert browser.call.value == browser.line
+    again = eval(browser.line, {"AttentionBrowser": AttentionBrowser})
+    assert again.trace == ""
+    assert again.line == browser.line
+    assert again.pair.value == browser.pair.value
+    assert again.touch.value == browser.touch.value
+    with pytest.raises(TypeError, match="no option is named 'colour'"):
+        AttentionBrowser(run, colour="red")
+
+
+def test_one_goes_to_a_person_a_track_or_a_file(browser):
+    state = browser.state
+    row = state.first_query + 2
+    browser.goto.value = f"person {state.all.pids[row]}"
+    assert f"person {state.all.pids[row]}" in browser.about.value
+    name = str(state.all.names[state.all.table["first"].iat[row] + 1])
+    browser.goto.value = name.rpartition("/")[2]
+    assert browser.settings.query == 2
+    gallery = str(state.all.names[state.all.table["first"].iat[0]])
+    browser.goto.value = gallery.rpartition("/")[2]
+    assert browser.pick == 0
+    assert "beside the query" in browser.where.value
+    browser.goto.value = "nobody"
+    assert "nothing here is named" in browser.where.value
+    assert browser.trace == ""
+
+
+def test_the_first_match_is_shown_wherever_it_is(browser, monkeypatch):
+    monkeypatch.setattr("mmagga.browser.widget.TOP", 0)  # as if it were past the top
+    browser.frame.value = 2
+    found = browser.view.found
+    assert browser.rows[-1] == found.first_row
+    assert browser.hits[len(browser.rows) - 1].description.startswith(f"{found.first} ✓")
+
+
+def test_a_click_on_the_map_opens_a_tracklet(browser):
+    browser.draw_map.click()
+    assert browser.trace == ""
+    spot = next(
+        k for k, row in enumerate(browser.map._what) if row == browser.state.first_query + 1
+    )
+    told(browser.map, spot=spot)
+    assert browser.settings.query == 1
+
+
+def test_looking_at_the_gallery_can_be_stopped_and_goes_on(make_run):
+    browser = AttentionBrowser(make_run("stopped"))
+
+    async def click():
+        browser.both.value = True
+        assert browser.stop.layout.display is None
+        await asyncio.sleep(0.1)
+        browser.stop.click()
+        await asyncio.sleep(0.1)
+        assert not browser.both.value
+        done = len(browser.state._gallery_seen)
+        assert 0 < done < browser.state.searched
+        browser.both.value = True
+        while browser._loading is not None:
+            await asyncio.sleep(0.05)
+        return done
+
+    assert asyncio.run(click())
+    assert browser.trace == ""
+    assert browser.settings.both
+    assert browser.progress.layout.display == "none"
+
+
+def test_where_widgets_cannot_be_shown_there_is_a_picture(browser):
+    bundle = browser._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_other_weights_change_the_ranks_and_their_distances(browser):
     distances = browser.view.found.distances
     browser.temperature.value = 0.05
     assert not np.allclose(browser.view.found.distances, distances, atol=1e-7)
-    assert "as trained" in browser.result.value
+    assert "→" in browser.result.value, "before and after"
     browser.temperature.value = 1
     assert np.allclose(browser.view.found.distances, distances, atol=1e-6)
 
@@ -135,13 +240,19 @@ def test_the_brush_says_what_it_did(browser):
     assert "clips went through the network" in browser.status.value
 
 
-def test_a_filter_that_leaves_nobody_says_so(browser):
+def test_a_filter_that_leaves_nobody_shows_nothing_and_says_so_beside_itself(browser):
     browser.show.value = "unmatched"
-    assert browser.status.value.startswith("no query passes this filter")
+    assert browser.nothing.value == "No query: without a match"
+    assert (
+        browser.nothing in next(b for b in widgets(browser) if browser.show in b.children).children
+    )
+    assert browser.rank_list.layout.visibility == browser.main.layout.visibility == "hidden"
+    assert browser.result.value == ""
     browser.frame.value = 2
     assert browser.trace == ""
     browser.show.value = "all"
-    assert browser.trace == ""
+    assert browser.trace == browser.nothing.value == ""
+    assert browser.main.layout.visibility == "visible"
 
 
 def test_the_biggest_change_between_two_runs(run, make_run):
@@ -160,14 +271,19 @@ def test_the_biggest_change_between_two_runs(run, make_run):
     assert change[browser.settings.query] == change.max()
 
 
-def test_own_video_in_which_nobody_is_known(run, rendered):
+def test_own_video_in_which_nobody_is_known(run, rendered, monkeypatch):
     tracklets = load_tracklets("synthetic", rendered, 0)
     tracklets = tracklets.subset((tracklets.table["split"] != "train").to_numpy())
     strangers = tracklets.table.assign(pid=np.arange(1, len(tracklets) + 1))
+    monkeypatch.setattr(
+        "mmagga.browser.state.BrowserState.named", np.zeros(len(tracklets), bool), raising=False
+    )
     browser = AttentionBrowser(run, replace(tracklets, table=strangers), rule="median")
     assert browser.trace == ""
-    assert "no match" in browser.result.value
+    assert "no match is known: ranks without scores" in browser.result.value
     assert browser.split.options == ("test",)
+    assert all("?" in button.description for button in browser.hits[:10])
+    assert not any("✗" in button.description for button in browser.hits[:10])
     browser.show.value = "missed"
     assert browser.trace == ""
 
@@ -200,6 +316,9 @@ def test_a_saved_view_says_where_it_comes_from(browser):
     assert facts["checkpoint"] == browser.state.checkpoint
     assert "weight over a uniform one" in facts["scale"]
     assert "brush=None" in facts["settings"]
+    assert facts["view"] == browser.line
+    assert browser.download.value == path.read_bytes()
+    assert browser.download.name == path.name
 
 
 @pytest.mark.parametrize(
@@ -213,7 +332,7 @@ def test_what_gga_cannot_pass_is_drawn_where_it_holds(browser, monkeypatch, chan
     drawn = []
     monkeypatch.setattr(
         "mmagga.browser.view.brush_view",
-        lambda *a, limits, **k: drawn.append(limits) or Image.new("RGB", (8, 8)),
+        lambda *a, limits, **k: drawn.append(limits) or Drawn(Image.new("RGB", (8, 8)), []),
     )
     for name, value in changes.items():
         getattr(browser, name).value = value

@@ -347,11 +347,12 @@ def test_the_browsers_pictures_take_every_label(label):
     scale = browser.Scale("weight", label, ((-1, label), (0, label), (1, label)))
     terms = [browser.Term(label, 0.2), browser.Term(label, 0.2)]
     pair = browser.pair_view([side(label)] * 2, terms, scale, frame=0, opacity=1.0, stamp=label)
+    assert label in pair.spots[-1].text
     bars = brush.Bars([label], np.ones(1), np.ones(1))
-    touch = brush.brush_view(FRAMES[0], FRAMES[1], (np.zeros((4, 2)),) * 2, bars, covered=None,
-                             opacity=1.0, limits=True, lines=[label])  # fmt: skip
+    touch = brush.brush_view(FRAMES[0], np.zeros((4, 2)), bars, covered=None, opacity=1.0,
+                             limits=True, title=label, changes={label: label})  # fmt: skip
     tiles = browser.paste_grid([browser.strip_tile(FRAMES)], [label])
-    data = paint.png(browser.stack([pair, touch, tiles], [label]), {"query": label})
+    data = paint.png(browser.stack([pair.image, touch.image, tiles], [label]), {"query": label})
     assert Image.open(BytesIO(data)).text["query"] == label
 
 
@@ -373,3 +374,7 @@ def test_nothing_of_the_kit_shows_text_as_html():
     marked = [path for path in PACKAGE.rglob("*.py") if "markupsafe.Markup" in set(imported(path))]
     assert marked == [PACKAGE / "report" / "page.py"]
     assert not re.search(r"\|\s*safe", (PACKAGE / "report" / "page.html").read_text("utf-8"))
+    for path in PACKAGE.rglob("*.js"):
+        assert not re.search("innerHTML|outerHTML|insertAdjacent|eval", path.read_text("utf-8")), (
+            path
+        )
