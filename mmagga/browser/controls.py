@@ -163,14 +163,13 @@ class Panel(VBox):
             VBox(pair, layout=Layout(width=f"{_TILE}px", flex="0 0 auto"))
             for pair in zip(self.tiles, self.hits, strict=True)
         ]
-        fixed = Layout(flex="0 0 auto")
         brush = VBox(
             [self.occluder, self.every, self.touch],
             layout=Layout(width=f"{BRUSH_WIDTH + 4}px", flex="0 0 auto"),
         )
         pair = VBox([self.pair], layout=Layout(width=f"{PAIR_WIDTH + 4}px", flex="0 0 auto"))
-        self.rank_list = HBox(entries, layout=fixed)
-        self.main = HBox([pair, brush], layout=fixed)
+        self.rank_list = HBox(entries, layout=Layout(flex="0 0 auto"))
+        self.main = HBox([pair, brush], layout=Layout(flex="0 0 auto"))
         top = VBox(
             [
                 HBox([self.split, self.rule, self.show, self.nothing]),
@@ -181,9 +180,9 @@ class Panel(VBox):
                 HBox([self.kind, self.part, self.swap, self.temperature]),
                 HBox([self.both, self.progress, self.stop, Label(title)]),
             ],
-            layout=fixed,
+            layout=Layout(flex="0 0 auto"),
         )
-        top.add_class("mm-top")
+        top.add_class("mm-header")
         self.children = [
             top,
             self.rank_list,

@@ -95,6 +95,7 @@ function render({ model, el }) {
     const before = url;
     url = URL.createObjectURL(new Blob([model.get("value")], { type: "image/png" }));
     image.src = url;
+    image.hidden = !model.get("value").byteLength;
     if (before) URL.revokeObjectURL(before);
   }
   function name() { image.setAttribute("alt", model.get("alt")); }

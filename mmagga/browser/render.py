@@ -137,7 +137,7 @@ class Layout(NamedTuple):
         columns = 2 if frames <= 5 and rows > 2 else 1
         room = _SIDE // 2 - 6 if columns == 2 else _SIDE - _LABEL
         lines = -(-(rows + 1) // 2) if columns == 2 else rows
-        height = 284 if frames <= 5 and rows <= 2 else 420
+        height = 256 if frames <= 5 and rows <= 2 else 250
         width = min(room // frames - GAP, height // lines * size[1] // size[0])
         return cls(max(8, width * size[0] // size[1]), max(4, width), rows, columns, frames)
 

@@ -492,6 +492,9 @@ class AttentionBrowser(Panel):
 
     @reported
     def _save(self, button: Button) -> None:
+        if not len(self.order):
+            self.status.value = "nothing is shown, and nothing was saved"
+            return
         path = self.save()
         self.download.value, self.download.name = path.read_bytes(), path.name
         self.status.value = f"saved {path}"

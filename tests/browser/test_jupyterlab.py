@@ -1,4 +1,4 @@
-"""The browser as a person has it: notebook 5 in JupyterLab, in a real Chromium, by keyboard."""
+"""The browser as a person has it: notebook 5 in JupyterLab and Chromium, by keyboard and mouse."""
 
 import os
 import re
@@ -126,7 +126,7 @@ def changes(page):
     """Give a function that waits until a picture is another than before an action."""
 
     def act(picture, action):
-        locator = page.locator(f"{picture} >> nth=0")
+        locator = page.locator(f"{picture} img >> nth=0")
         before = locator.get_attribute("src")
         action()
         playwright.expect(locator).not_to_have_attribute("src", before, timeout=MINUTE)
@@ -141,15 +141,49 @@ def focus(page, control):
     return handle
 
 
+def find(page, picture, words, step=12):
+    """Return a place of a picture whose tip, shown while the pointer is there, holds the words."""
+    image, tip = page.locator(f"{picture} img"), page.locator(f"{picture} .mm-tip")
+    image.scroll_into_view_if_needed()
+    size = image.evaluate("e => [e.clientWidth, e.clientHeight]")
+    for y in range(4, size[1], step):
+        for x in range(4, size[0], step):
+            image.hover(position={"x": x, "y": y}, force=True)
+            if tip.is_visible() and words in tip.inner_text():
+                return {"x": x, "y": y}
+    raise AssertionError(f"nothing in {picture} says {words!r}")
+
+
 def test_pictures_and_labels_are_there(page):
     playwright.expect(page.locator(".mm-about")).to_contain_text("Query 1 of")
-    playwright.expect(page.locator(".mm-result")).to_contain_text("as trained")
-    for picture in (".mm-pair", ".mm-touch"):
+    playwright.expect(page.locator(".mm-result")).to_contain_text("first match at rank")
+    for picture in (".mm-pair img", ".mm-touch img"):
         size = page.locator(picture).evaluate("e => [e.naturalWidth, e.clientWidth]")
-        assert size == [836, 836], "pixels are shown as they were drawn"
+        assert size[0] == size[1] > 100, "pixels are shown as they were drawn"
     panel = page.locator(".jp-NotebookPanel").bounding_box()
-    box = page.locator(".mm-pair").bounding_box()
+    box = page.locator(".mm-touch").bounding_box()
     assert box["x"] + box["width"] <= panel["x"] + panel["width"]
+
+
+def test_everything_has_a_name_for_screen_readers(page):
+    without = """all => all.filter(e => !e.getAttribute('alt')).length"""
+    assert page.locator(".mm-browser img:not([hidden])").evaluate_all(without) == 0
+    controls = page.locator(".mm-browser select, .mm-browser input, .mm-browser [role=slider]")
+    nameless = """all => all.filter(e => !e.getAttribute('aria-label') && !e.closest('label')
+        && !e.labels?.length).map(e => e.outerHTML)"""
+    assert controls.evaluate_all(nameless) == []
+
+
+def test_cause_and_effect_are_on_one_screen(page):
+    """In a window of 900 pixels the notebook has 780: for the controls, result, pair and brush."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator(".mm-pair img").evaluate("e => e.scrollIntoView({block: 'end'})")
+    header, pair, touch = (
+        page.locator(name).bounding_box() for name in (".mm-header", ".mm-pair", ".mm-touch")
+    )
+    assert header["y"] + header["height"] <= pair["y"] + 1
+    assert pair["y"] <= touch["y"] < pair["y"] + pair["height"]
+    page.set_viewport_size({"width": 1280, "height": 1000})
 
 
 @pytest.mark.parametrize("slider", [".mm-frame", ".mm-temperature", ".mm-opacity"])
@@ -176,6 +210,58 @@ def test_a_gallery_item_by_click_and_by_keyboard(page, changes):
     playwright.expect(hits.nth(1)).to_have_class(CHOSEN)
 
 
+def test_a_gallery_item_by_a_click_on_its_picture(page, changes):
+    changes(".mm-pair", page.locator(".mm-tile img").nth(3).click)
+    playwright.expect(page.locator(".mm-hit").nth(3)).to_have_class(CHOSEN)
+
+
+def test_a_frame_by_a_click_and_its_value_by_hovering(page, changes):
+    focus(page, ".mm-frame").press("Home")
+    place = find(page, ".mm-pair", "frame 2")
+    changes(".mm-touch", lambda: page.locator(".mm-pair img").click(position=place))
+    assert focus(page, ".mm-frame").get_attribute("aria-valuenow") == "2.0"
+
+
+def test_a_rectangle_is_dragged_on_the_frame(page, changes):
+    picture = page.locator(".mm-touch img")
+
+    def drag():
+        picture.hover(position={"x": 30, "y": 60})
+        box = picture.bounding_box()
+        page.mouse.down()
+        page.mouse.move(box["x"] + 70, box["y"] + 130, steps=4)
+        page.mouse.up()
+
+    changes(".mm-touch", drag)
+    playwright.expect(page.locator(".mm-occluder select")).not_to_have_value("")
+    playwright.expect(page.locator(".mm-call input")).to_have_value(re.compile("box="))
+    changes(".mm-touch", lambda: page.locator(".mm-occluder select").select_option(index=0))
+
+
+def test_jumps_and_the_line_of_the_view(page, changes):
+    field = page.locator(".mm-goto input")
+
+    def go(words):
+        field.fill(words)
+        field.press("Enter")
+
+    changes(".mm-pair", lambda: go("person 9"))
+    playwright.expect(page.locator(".mm-about")).to_contain_text("person 9")
+    playwright.expect(page.locator(".mm-call input")).to_have_value(re.compile("query="))
+    go("nobody")
+    playwright.expect(page.locator(".mm-where")).to_contain_text("nothing here is named")
+    go("")
+
+
+def test_the_embedding_map_opens_a_tracklet(page, changes):
+    page.locator(".mm-draw-map").click()
+    playwright.expect(page.locator(".mm-status")).to_contain_text("a click on the map")
+    before = page.locator(".mm-call input").input_value()
+    place = find(page, ".mm-embedding", "person")
+    page.locator(".mm-embedding img").click(position=place)
+    playwright.expect(page.locator(".mm-call input")).not_to_have_value(before)
+
+
 def test_map_weights_and_brush(page, changes):
     def choose(control, label):
         return lambda: page.locator(f"{control} select").select_option(label=label)
@@ -195,6 +281,25 @@ def test_the_page_does_not_jump(page, changes):
     changes(".mm-pair", lambda: handle.press("ArrowRight"))
     assert browser.bounding_box()["height"] == height
     assert handle.evaluate("e => e === document.activeElement"), "the focus stays"
+
+
+def test_the_gallery_too_shows_its_progress(page, changes):
+    page.locator(".mm-swap select").select_option(label="uniform")
+    changes(".mm-pair", page.locator(".mm-both input").check)
+    playwright.expect(page.locator(".mm-stop")).to_be_hidden()
+    changes(".mm-pair", page.locator(".mm-both input").uncheck)
+
+
+def test_a_filter_that_nothing_passes_says_so(page):
+    labels = page.locator(".mm-show option").all_inner_texts()
+    for label in labels:
+        page.locator(".mm-show select").select_option(label=label)
+        page.wait_for_timeout(500)
+        if "No query" in page.locator(".mm-nothing").inner_text():
+            playwright.expect(page.locator(".mm-pair img")).to_be_hidden()
+            break
+    page.locator(".mm-show select").select_option(index=0)
+    playwright.expect(page.locator(".mm-pair img")).to_be_visible()
 
 
 def test_saving_and_what_is_left_behind(page):
