@@ -1,24 +1,30 @@
 # make demo   the whole kit on the built-in data     make test   every test
-# make lab    Jupyter Lab in notebooks/              make quick  every test that is not slow
-# make check  lint, format, types, outputs stripped
+# make lab    Jupyter Lab, at the first notebook     make quick  every test that is not slow
+# make check  lint, format, types, outputs stripped  make rendered  the committed figures and pages
 PYTHON ?= python3
 # The versions that the tests passed with; `make VERSIONS= test` takes the newest there are.
 VERSIONS ?= --constraint constraints.txt
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test quick lab check
+# One process a core and one thread a process: most tests are too small for more threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+
+.PHONY: demo rendered test quick lab check
 demo: $(READY)
 	$(BIN)/python notebooks/walk.py
 
+rendered: $(READY)
+	$(BIN)/python notebooks/walk.py --publish
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/1_data.ipynb
 
 check: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && \

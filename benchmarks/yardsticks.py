@@ -39,7 +39,7 @@ def main(
         # Sets of two cameras have two tracklets a person: half the clips, twice the persons.
         batch = {"ids_per_batch": 8, "clips_per_id": 2} if splits else {}
         config = dataclasses.replace(
-            DEMO, dataset=dataset, root=root, seed=seed, split=split, eval_every=0, **batch
+            DEMO, dataset=dataset, root=root, seed=seed, split=split, **batch
         )
         tracklets = checked(load_tracklets(dataset, root, split))
         run = train(config, Run.of(config, runs).folder, tracklets=tracklets)

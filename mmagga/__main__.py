@@ -86,7 +86,7 @@ def evaluate(
 
     The CSV file says whom each query found, also where no query has a match to be scored.
 
-    Example: python -m mmagga evaluate runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga evaluate runs/synthetic-mmagga-05b8b9687039
 
     Args:
         run: Run folder, or an authors' checkpoint file.
@@ -135,7 +135,7 @@ def ledger(
 ) -> None:
     """Evaluate a run under every convention that papers use, side by side.
 
-    Example: python -m mmagga ledger runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga ledger runs/synthetic-mmagga-05b8b9687039
 
     Args:
         run: Run folder, or an authors' checkpoint file.
@@ -173,7 +173,7 @@ def attention(
 ) -> None:
     """Measure whether a run's attention avoids occluders, and whether that matters.
 
-    Example: python -m mmagga attention runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga attention runs/synthetic-mmagga-05b8b9687039
 
     Args:
         run: Run folder, or an authors' checkpoint file.
@@ -216,7 +216,7 @@ def report(
 ) -> None:
     """Write one HTML page on a run: scores, curves, rank lists, attention, origin.
 
-    Example: python -m mmagga report runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga report runs/synthetic-mmagga-05b8b9687039
 
     Args:
         run: Run folder, of a finished run or of one under way.
@@ -238,7 +238,7 @@ def report(
 def replay(run: Path, /) -> None:
     """Repeat the step at which a run's loss was not finite, and name its clips.
 
-    Example: python -m mmagga replay runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga replay runs/synthetic-mmagga-05b8b9687039
 
     Args:
         run: Run folder.
@@ -291,9 +291,11 @@ def ablate(
     cells = ablations.cells(find_grid(grid), config, seeds, splits=splits, runs=runs)
     if not cells:
         raise MmaggaError("no seed or no split is named, so there is nothing to run")
+    name = f"ablations-{grid}-{config.dataset if base == 'paper' else base}"
+    if not (dry_run or print):
+        _writable(out / f"{name}.csv")
     left = ablations.carry_out(cells, devices, dry_run=dry_run, commands=print)
     if not (dry_run or print):
-        name = f"ablations-{grid}-{config.dataset if base == 'paper' else base}"
         sys.stdout.write(f"results: {comparison.write(out, name, cells)}\n")
     if left:
         raise MmaggaError("not all could be run:\n" + "\n".join(left))
@@ -310,6 +312,7 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
     """
     from mmagga.studies.tables import write_all
 
+    _writable(results / "tables" / "paper-II.md")
     for path in write_all(results, runs):
         print(path)
 
@@ -317,7 +320,7 @@ def tables(results: Path = Path("data/results"), runs: Path = Path("runs")) -> N
 def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
     """Show how a run stands: step, losses, speed, time to go. Without RUN, all runs.
 
-    Example: python -m mmagga status runs/synthetic-mmagga-19ec8cbb86e4
+    Example: python -m mmagga status runs/synthetic-mmagga-05b8b9687039
 
     Args:
         run: Run folder.
@@ -343,6 +346,7 @@ def import_official(file: Path, out: Path, /) -> None:
     """
     from mmagga.runs.imported import import_official
 
+    _writable(out / "config.json")
     run = import_official(file, out)
     config = run.load_config()
     print(
@@ -425,6 +429,7 @@ def data_pack(
 
 
 def data_crop(
+    *,
     videos: tuple[Path, ...],
     tracks: tuple[Path, ...],
     out: Path,
@@ -455,6 +460,7 @@ def data_crop(
 
     if len(videos) != len(tracks):
         raise MmaggaError(f"{len(videos)} videos, but {len(tracks)} files of tracks: one for each")
+    _writable(out / "tracklets.csv")
     pairs = list(zip(videos, tracks, strict=True))
     tracklets = crop_video(
         pairs,

@@ -152,7 +152,8 @@ class Config:
     weight_decay: float = 5e-4
     """Of Adam."""
     eval_every: int = 50
-    """Epochs between evaluations; the last epoch is always evaluated. 0 evaluates only there."""
+    """Epochs between evaluations; the last one of each stage has one, too. 0 leaves only the last
+    of all."""
     eval_batch: int = 32
     """Clips a forward pass in evaluation; memory, not results, depends on it."""
     seed: int = 0
@@ -195,7 +196,7 @@ DEMO = Config(
         StageConfig(epochs=3, lr=3e-5, trainable="all"),
     ),
     milestones=(9,),
-    eval_every=4,
+    eval_every=16,
     hardware=HardwareConfig(deterministic=True),
 )
 

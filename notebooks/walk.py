@@ -1,15 +1,26 @@
-"""Run notebooks from top to bottom and show what they print: `python walk.py [NOTEBOOK …]`.
+"""Run notebooks from top to bottom, show what they print, and write pages that need no Jupyter.
 
-Figures and runs are written by the notebooks themselves; the notebooks stay without outputs.
+    python walk.py [--publish] [NOTEBOOK …]
+
+A page `N_name.md` holds the prose, code, tables and figures of a notebook. Figures and pages go
+to `runs/figures` and `runs/rendered`; with `--publish` to `figures` and `notebooks/rendered`,
+which are committed. The notebooks stay without outputs.
 """
 
-import sys
+import argparse
+import base64
+import hashlib
+import os
+import re
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
+from PIL import Image
 
 from mmagga.config import DEMO
 from mmagga.runs import Run
@@ -49,19 +60,70 @@ def walk(path: Path, parameters: dict[str, Any] | None = None, echo: bool = True
     return client.execute()
 
 
+def source_hash(path: Path) -> str:
+    """Return the SHA-256 of a notebook's cells, without outputs, in hexadecimal digits."""
+    cells = nbformat.read(path, as_version=4).cells
+    return hashlib.sha256("\0".join(c.cell_type + c.source for c in cells).encode()).hexdigest()
+
+
+def write_page(executed: Any, path: Path, folder: Path, figures: Path) -> Path:
+    """Write the page of the notebook at `path` from its executed copy.
+
+    A figure is a link to its file in `figures`; a widget becomes its picture, beside the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for cell, source in zip(executed.cells, nbformat.read(path, as_version=4).cells, strict=True):
+        cell.source = source.source  # without the parameters of this walk
+        if cell.cell_type != "code":
+            continue
+        names = iter(re.findall(r'FIGURES / "(.+?)\.png"', cell.source))
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = next(names, None)
+                if name is None:
+                    name, picture = "browser", folder / f"{path.stem}-browser.png"
+                    image = Image.open(BytesIO(base64.b64decode(data["image/png"])))
+                    image.convert("RGB").quantize(128).save(picture, optimize=True)
+                else:
+                    picture = figures / f"{name}.png"
+                link = Path(os.path.relpath(picture, folder)).as_posix()
+                output["data"] = {"text/markdown": f"![{name.replace('_', ' ')}]({link})"}
+    text, _ = MarkdownExporter().from_notebook_node(executed)
+    text = re.sub(r"<style scoped>.*?</style>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"\]\((\d_\w+)\.ipynb\)", r"](\1.md)", text)
+    text = text.replace(f"{HERE.parent}/", "")  # paths start at the repository
+    first = f"<!-- {path.name}, sha256 of its cells {source_hash(path)} -->\n\n"
+    page = folder / f"{path.stem}.md"
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    page.write_text(first + re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n", encoding="utf-8")
+    return page
+
+
 def main() -> None:
     """Walk the named notebooks, or all of them in order."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", nargs="*", type=Path)
+    parser.add_argument("--publish", action="store_true", help="write what is committed")
+    words = parser.parse_args()
+    runs = HERE.parent / "runs"
+    figures, pages = runs / "figures", runs / "rendered"
+    if words.publish:
+        figures, pages = HERE.parent / "figures", HERE / "rendered"
     begin = time.monotonic()
-    for path in [Path(p) for p in sys.argv[1:]] or sorted(HERE.glob("[0-9]*.ipynb")):
+    for path in words.notebook or sorted(HERE.glob("[0-9]*.ipynb")):
         start = time.monotonic()
         print(f"{path.name}", flush=True)
-        walk(path.resolve())
+        executed = walk(path.resolve(), {"FIGURES": str(figures)})
+        write_page(executed, path.resolve(), pages, figures)
         print(f"  done in {time.monotonic() - start:.0f} s\n", flush=True)
-    run = Run.of(DEMO, HERE.parent / "runs")
+    run = Run.of(DEMO, runs)
     print(f"All ran, in {time.monotonic() - begin:.0f} s. Open them: make lab\n")
     print(f"run folder  {run.folder}")
     print(f"metrics     {run.folder / 'metrics.json'}")
-    print(f"figures     {HERE.parent / 'figures'}")
+    print(f"figures     {figures}")
+    print(f"pages       {pages}")
 
 
 if __name__ == "__main__":

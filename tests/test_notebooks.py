@@ -1,13 +1,15 @@
 """The notebooks run from top to bottom, in order, on a very small set; and look as they should."""
 
 import dataclasses
+import re
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
 import pytest
 from PIL import Image
-from walk import walk
+from walk import source_hash, walk, write_page
 
 from mmagga.config import PAPER, ModelConfig
 from mmagga.data.synthetic import PRESETS, render
@@ -49,6 +51,18 @@ def test_a_notebook_is_clean(path):
     assert any(c.source.startswith("## Answer") for c in notebook.cells)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_the_committed_page_is_of_this_notebook(path):
+    page = path.parent / "rendered" / f"{path.stem}.md"
+    text = page.read_text(encoding="utf-8")
+    assert source_hash(path) in text.splitlines()[0], "run make rendered, and look at the page"
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert "](../../figures/" in text
+    assert "widget-view" not in text
+    assert not re.search(r"/(home|tmp|root|work|Users)/", text), "a path of the machine it ran on"
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     base = tmp_path_factory.mktemp("walk")
@@ -60,18 +74,26 @@ def places(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_a_notebook_runs(path, places):
+def test_a_notebook_runs(path, places, tmp_path):
     """Each finds what the one before it made, and would make it if it were alone."""
     changes = {} if path.stem == "1_data" else {IMPORT + "CHANGES": SMALL | SHORT}
     notebook = walk(path, places | changes, echo=False)
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    pages = tmp_path / "pages"
+    text = write_page(deepcopy(notebook), path, pages, Path(places["FIGURES"])).read_text(
+        encoding="utf-8"
+    )
+    links = re.findall(r"\]\((.+?\.png)\)", text)
+    assert all((pages / link).is_file() for link in links)
+    assert len(links) == len(FIGURES[path.stem]) + (path.stem == "5_attention")
     assert not [o for o in outputs if o.get("name") == "stderr" and "Warning" in o.text]
     drawn = {p.name for p in Path(places["FIGURES"]).iterdir()}
     assert FIGURES[path.stem] <= drawn
     if path.stem != "1_data":
         assert {f"{name[:-4]}.csv" for name in FIGURES[path.stem] - ELSEWHERE} <= drawn
     shown = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(shown) == len(FIGURES[path.stem]), "each figure is shown in the page, too"
+    widgets = path.stem == "5_attention"
+    assert len(shown) == len(FIGURES[path.stem]) + widgets, "each figure is shown in the page, too"
     printed = "".join(o.text for o in outputs if o.get("name") == "stdout")
     assert printed.strip()
     if path.stem == "3_evaluate":

@@ -1,14 +1,19 @@
 """The README says what the committed results say, and its example runs."""
 
 import dataclasses
+import functools
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import tyro
 
 from mmagga import config
+from mmagga.__main__ import VERBS
+from mmagga.cli.flags import parse
 from mmagga.studies import comparison
 from mmagga.studies.grids import GRIDS
 
@@ -38,6 +43,53 @@ def test_what_it_points_to_is_there(folder):
     for target in re.findall(r"\]\(([^)#]+)\)", (folder / "README.md").read_text("utf-8")):
         if "://" not in target:
             assert (folder / target).exists(), target
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "data/results/README.md",
+         "benchmarks/README.md"]  # fmt: skip
+
+
+def commands(page, program):
+    """Return what follows `program` in the code of a page, up to a comment."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    found = [line.split("#")[0].strip() for line in lines]
+    return [line.removeprefix(program).strip() for line in found if line.startswith(f"{program} ")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_are_those_of_the_command_line(page):
+    for line in commands(page, "python -m mmagga"):
+        words = shlex.split(line)
+        verb = max(
+            (v for v in VERBS if words[: len(v.split())] == v.split()), key=len, default=None
+        )
+        assert verb, line
+        if "…" in line or "--help" in words:
+            continue
+        if verb == "train":
+            parse(words[1:])
+            continue
+
+        @functools.wraps(VERBS[verb])
+        def stub(*args, **options):
+            pass
+
+        tyro.cli(stub, args=words[len(verb.split()) :])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_programs_and_targets_are_there(page):
+    for line in commands(page, "python"):
+        name = line.split()[0]
+        assert name == "-m" or (ROOT / name).is_file(), line
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for line in commands(page, "make"):
+        words = [word for word in shlex.split(line) if "=" not in word]
+        assert set(words) <= set(targets), line
 
 
 def test_the_demo_is_the_committed_one():

@@ -149,7 +149,7 @@ def occlusion_map(
 def _corners(
     size: tuple[int, int], block: int, stride: int
 ) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """Give the upper left corners of all blocks, row by row, and how many rows and columns."""
+    """Return the upper left corners of all blocks, row by row, and how many rows and columns."""
     if any(side < block or (side - block) % stride for side in size):
         raise ValueError(
             f"blocks of {block} pixels every {stride} do not fill an image of {size[0]}x{size[1]}: "
@@ -160,7 +160,7 @@ def _corners(
 
 
 def _fills(clips: Tensor, fill: str, clean: Tensor | None) -> Tensor:
-    """Give for each frame what its covered blocks are filled with: (B, T, 3, H, W)."""
+    """Return for each frame what its covered blocks are filled with: (B, T, 3, H, W)."""
     if fill == "mean":
         return torch.zeros_like(clips)  # normalised, the mean colour is 0
     if fill != "nearest":

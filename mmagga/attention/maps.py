@@ -84,7 +84,7 @@ def repeats(length: int, frames: int) -> Tensor:
 
 
 def projection(head: Head, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Say where in a feature map of `size` (h, w) each part is read from: (P, h, w), sum 1 each.
+    """Return where in a feature map of `size` (h, w) each part is read from: (P, h, w), sum 1 each.
 
     P_g[k, c] = |M_g[k, c]| / Σ_c |M_g[k, c]| for the cells c of the MMA matrix M_g, spread evenly
     over a cell's positions: nothing here is finer than what the network resolves. "global" is
@@ -117,12 +117,12 @@ def project(values: dict[str, Tensor], head: Head, size: tuple[int, int]) -> dic
 
 
 def weights(attention: Attention) -> dict[str, Tensor]:
-    """Give the weights of all branches in one form: (B, T, P), "global" (B, T, 1)."""
+    """Return the weights of all branches in one form: (B, T, P), "global" (B, T, 1)."""
     return {"global": attention.frames.unsqueeze(2), **attention.parts}
 
 
 def relative(attention: Attention) -> dict[str, Tensor]:
-    """Give weight times number of tokens, (B, T, P) for each branch: 1 is uniform."""
+    """Return weight times number of tokens, (B, T, P) for each branch: 1 is uniform."""
     return {name: w * w[0].numel() for name, w in weights(attention).items()}
 
 
@@ -207,7 +207,7 @@ def tracklet_contributions(
 def _dots(
     look: Look, gallery: Tensor, head: Head, centred: bool
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Give every token's, the constant's and the embedding's product with gallery (B, ·)."""
+    """Return every token's, the constant's and the embedding's product with gallery (B, ·)."""
     neck, branches = head.bnneck, len(head.grids)
     scale = neck.weight * (neck.running_var + neck.eps).rsqrt()
     shift = neck.running_mean if centred else torch.zeros_like(neck.running_mean)
@@ -237,7 +237,7 @@ def heatmaps(
     *,
     centred: bool = False,
 ) -> dict[str, Tensor]:
-    """Give one map a frame and branch: (B, T, h, w), on the grid of the feature map.
+    """Return one map a frame and branch: (B, T, h, w), on the grid of the feature map.
 
     Args:
         model: in evaluation mode.

@@ -40,7 +40,7 @@ def _describe(matrix: Tensor) -> MatrixStatistics:
 
 
 def locality(model: ClipModel, clips: Tensor) -> dict[str, Tensor]:
-    """Say how much of what a token reacts to lies in its own band: (P,) shares in [0, 1].
+    """Return how much of what a token reacts to lies in its own band: (P,) shares in [0, 1].
 
     The share of the energy (sum of squares) of the gradient of a token's length |x| with respect to
     its frame's pixels that lies in the token's nominal band, the k-th of P equal ones; mean over
@@ -61,7 +61,7 @@ def locality(model: ClipModel, clips: Tensor) -> dict[str, Tensor]:
 
 
 def _own_share(token: Tensor, clips: Tensor, k: int, parts: int) -> Tensor:
-    """Give the mean share of band k of `parts` for token k of all frames (B, T, D)."""
+    """Return the mean share of band k of `parts` for token k of all frames (B, T, D)."""
     # A frame's token sees its frame alone, so one backward pass serves all of them.
     (gradient,) = torch.autograd.grad(token.norm(dim=-1).sum(), clips, retain_graph=True)
     energy = gradient.square().sum((2, 4))  # (B, T, H)

@@ -130,5 +130,5 @@ def _permuted(
 
 
 def embedding(head: Head, tokens: Tokens, attention: Attention) -> Tensor:
-    """Give what retrieval compares, L2-normalised, for any weights: (B, branches·D)."""
+    """Return what retrieval compares, L2-normalised, for any weights: (B, branches·D)."""
     return F.normalize(head.bnneck(head.aggregate(tokens, attention)))

@@ -15,7 +15,7 @@ class Cache:
     def get(
         self, key: Hashable, make: Callable[[], Any], weigh: Callable[[Any], float] = lambda _: 1
     ) -> Any:
-        """Give the value of `key`, made now if it is not there."""
+        """Return the value of `key`, made now if it is not there."""
         if key not in self.values:
             value = make()
             self.values[key] = value, weigh(value)

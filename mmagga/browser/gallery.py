@@ -41,7 +41,7 @@ class GalleryTokens(NamedTuple):
 
 
 def token_bytes(head: Head, tracklets: Tracklets) -> int:
-    """Say how much memory the tokens of all dense clips take."""
+    """Describe the memory that the tokens of all dense clips take."""
     clips = int((-(-tracklets.lengths // head.frames)).sum())
     per_frame = sum(rows for rows, _ in head.grids.values())
     return clips * head.frames * per_frame * head.project["global"].out_features * 4

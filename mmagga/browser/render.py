@@ -142,7 +142,7 @@ class Layout(NamedTuple):
         return cls(max(8, width * size[0] // size[1]), max(4, width), rows, columns, frames)
 
     def corner(self, place: int) -> tuple[int, int]:
-        """Give left and top of the strip at a place, counted line by line."""
+        """Return left and top of the strip at a place, counted line by line."""
         line, column = divmod(place, self.columns)
         if self.columns == 2:
             return column * (_SIDE // 2), 20 + _CAPTION + line * (self.height + _CAPTION + 2)

@@ -138,11 +138,11 @@ class BrowserState(OpenedRun):
         return np.array([self._masks(row).mean() for row in rows])
 
     def _masks(self, row: int) -> np.ndarray:
-        """Give where a tracklet's occluders are: (length, H, W) bool."""
+        """Return where a tracklet's occluders are: (length, H, W) bool."""
         return read_masks(self.all, row) == OCCLUDER
 
     def person_mask(self, row: int, position: int) -> np.ndarray | None:
-        """Say where the person is in a frame, (H, W) bool; None without masks."""
+        """Return where the person is in a frame, (H, W) bool; None without masks."""
         if not self.has_masks:
             return None
         person = (read_masks(self.all, row)[position] >= HEAD)[None]
@@ -151,7 +151,7 @@ class BrowserState(OpenedRun):
     # --- one tracklet ---------------------------------------------------------------------------
 
     def strip(self, row: int, count: int, height: int) -> np.ndarray:
-        """Give `count` frames spread over a tracklet, small: (n, height, w, 3)."""
+        """Return `count` frames spread over a tracklet, small: (n, height, w, 3)."""
 
         def make() -> np.ndarray:
             images = self.frames.read(row, spread_frames(int(self.all.lengths[row]), count))
@@ -184,7 +184,7 @@ class BrowserState(OpenedRun):
     # --- other weights --------------------------------------------------------------------------
 
     def weighted(self, seen: Seen, swap: Reweighting) -> Look:
-        """Give the look at a tracklet under other weights; the tokens stay."""
+        """Return the look at a tracklet under other weights; the tokens stay."""
         if not swap.changes:
             return seen.look
         occluded = self.hidden(seen) if swap.how == "oracle" else None
@@ -202,7 +202,7 @@ class BrowserState(OpenedRun):
         return swapped(attention, swap.how, occluded=occluded, generator=draws)
 
     def hidden(self, seen: Seen) -> Shares | None:
-        """Give the occluded share of each token; None without masks."""
+        """Return the occluded share of each token; None without masks."""
         return None if seen.occluders is None else token_shares(seen.occluders, self.head)
 
     @property
@@ -238,7 +238,7 @@ class BrowserState(OpenedRun):
             yield (row + 1) / self.searched
 
     def gallery_vectors(self, swap: Reweighting, gallery_too: bool) -> Tensor:
-        """Give (N, D) of what is searched; with `gallery_too` under other weights as well."""
+        """Return (N, D) of what is searched; with `gallery_too` under other weights as well."""
         if not gallery_too or not swap.changes:
             return self.vectors[: self.searched]
         for _ in self.load_gallery():
@@ -262,13 +262,13 @@ class BrowserState(OpenedRun):
         return tracklet_contributions([one], other, self.head)
 
     def weight_maps(self, one: Look, clip: int) -> dict[str, np.ndarray]:
-        """Give ln(weight / uniform) of one clip, (T, h, w) of each branch."""
+        """Return ln(weight / uniform) of one clip, (T, h, w) of each branch."""
         attention = clip_attention(one, clip)
         maps = relative_maps(attention, self.head, self.map_size)
         return {name: np.nan_to_num(values[0].log().numpy()) for name, values in maps.items()}
 
     def contribution_maps(self, parts: dict[str, Tensor], clip: int) -> dict[str, np.ndarray]:
-        """Give what a branch would add if all its tokens added as much as this one: (T, h, w).
+        """Return what a branch would add if all its tokens added as much as this one: (T, h, w).
 
         `parts` are a tracklet's, see `Contribution`: a branch adds the mean of these values.
         """
@@ -280,18 +280,18 @@ class BrowserState(OpenedRun):
         return maps
 
     def cam(self, seen: Seen, clip: int, other: int) -> np.ndarray:
-        """Give ln(Grad-CAM / its mean over the clip), (T, h, w), of the similarity to `other`."""
+        """Return ln(Grad-CAM / its mean over the clip), (T, h, w), of the similarity to `other`."""
         values = self._asked(similarity_cam, seen, clip, other)
         return np.log(np.maximum(values / max(values.mean(), 1e-12), 1e-3))
 
     def referee(self, seen: Seen, clip: int, other: int) -> np.ndarray:
-        """Give how much the clip's similarity to `other` drops where a block is covered."""
+        """Return how much the clip's similarity to `other` drops where a block is covered."""
         return self._asked(occlusion_map, seen, clip, other, block=self.size[1] // 4)
 
     def _asked(
         self, method: Callable[..., Tensor], seen: Seen, clip: int, other: int, **options: Any
     ) -> np.ndarray:
-        """Give a method's map of one clip, (T, h, w), for the similarity to `other`."""
+        """Return a method's map of one clip, (T, h, w), for the similarity to `other`."""
 
         def make() -> np.ndarray:
             self.forwards += 1
@@ -332,5 +332,5 @@ def clip_attention(one: Look, clip: int) -> Attention:
 
 
 def unit(one: Look) -> Tensor:
-    """Give a tracklet's embedding: the mean of its clips', scaled to length 1."""
+    """Return a tracklet's embedding: the mean of its clips', scaled to length 1."""
     return F.normalize(one.embedding.sum(0), dim=0)

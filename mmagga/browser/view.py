@@ -59,7 +59,7 @@ class Brush:
     """Cover all frames of the clip, not one."""
 
     def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Give top, left, height and width in pixels of a frame of `size` (H, W), kept inside."""
+        """Return top, left, height and width in pixels of a frame of `size` (H, W), kept inside."""
         height, width = (max(4, round(s * n)) for s, n in zip((self.height, self.width), size))
         top, left = round(self.top * size[0]), round(self.left * size[1])
         return min(top, size[0] - height), min(left, size[1] - width), height, width
@@ -152,7 +152,7 @@ def compose(state: BrowserState, settings: Settings) -> View:
 
 
 def pair_height(state: BrowserState) -> int:
-    """Give the pixels of the tallest pair view, so that every other is as tall."""
+    """Return the pixels of the tallest pair view, so that every other is as tall."""
     return LOWER + max(Layout.of(state.config.frames, state.size, n).total for n in (2, 5))
 
 
@@ -172,7 +172,7 @@ def _file(state: BrowserState, row: int) -> str:
 
 
 def _rank_change(trained: Found, found: Found) -> str:
-    """Say at which rank the first match is, as trained and now."""
+    """Describe at which rank the first match is, as trained and now."""
     if trained.first is None:
         return "no match is known: ranks without scores"
     ranks = _change(trained.first, found.first)
@@ -189,12 +189,12 @@ def _change(before: float, after: float, form: str = "") -> str:
 
 
 def describe(state: BrowserState, row: int) -> str:
-    """Say in a few words which tracklet this is."""
+    """Describe a tracklet in a few words."""
     return f"{who(state, row)} · camera {state.all.camids[row]} · {state.all.lengths[row]} frames"
 
 
 def marks(state: BrowserState, query_row: int, rows: np.ndarray) -> list[bool | None]:
-    """Say of tracklets whether they show the query's person; None where nobody knows."""
+    """Return of tracklets whether they show the query's person; None where nobody knows."""
     pid = state.all.pids[query_row]
     return [
         bool(state.all.pids[row] == pid and pid != DISTRACTOR)
@@ -228,7 +228,7 @@ def _weights_text(settings: Settings) -> str:
 
 
 def _scale(state: BrowserState, kind: str) -> Scale:
-    """Say what the colours of a kind of map mean; the same for all frames, parts and tracklets."""
+    """Return how a kind of map becomes colour; the same for all frames, parts and tracklets."""
     if kind == "contribution":
         title = "branch's share of the similarity if all its parts were like this one"
         note = "Σ: what the branch adds to the similarity, in this clip"
@@ -265,7 +265,7 @@ def _terms(whole: Contribution) -> list[Term]:
 def _changes(
     state: BrowserState, before: Attention, after: Attention, mask: np.ndarray | None
 ) -> dict[str, str]:
-    """Say by branch what the brush did to the weights of what it covers, in nats."""
+    """Describe, by branch, the change of the covered parts' weights under the brush, in nats."""
     if mask is None:
         return {}
     old, new = (weights(one) for one in (before, after))
@@ -285,7 +285,7 @@ def _maps(
     state: BrowserState, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
     settings: Settings,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Give the maps (T, h, w) in [-1, 1] to be drawn, by the name of their row."""
+    """Return the maps (T, h, w) in [-1, 1] to be drawn, by the name of their row."""
     if settings.kind == "gradcam":
         return {"Grad-CAM": state.cam(seen, clip, other)}
     if settings.kind == "referee":
@@ -346,7 +346,7 @@ def _within_e(state: BrowserState, swap: Reweighting) -> bool:
 
 
 def _bars(before: Attention, after: Attention, frame: int) -> Bars:
-    """Give the weights, relative to uniform, of a frame and its parts."""
+    """Return the weights, relative to uniform, of a frame and its parts."""
     old, new = relative(before), relative(after)
     names = [
         "frame" if name == "global" else f"band {k + 1} of {values.shape[2]}"

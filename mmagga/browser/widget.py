@@ -5,6 +5,7 @@ file whose name looks like HTML is a file with a strange name. Errors go into th
 """
 
 import asyncio
+import os
 import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -470,9 +471,9 @@ class AttentionBrowser(Panel):
     @property
     def line(self) -> str:
         """The line of Python that opens this view again."""
-        words = [repr(str(self.run.folder))] + ["tracklets"] * (self._tracklets is not None)
+        words = [_place(self.run)] + ["tracklets"] * (self._tracklets is not None)
         if self.other:
-            words.append(f"other={str(self.other.folder)!r}")
+            words.append(f"other={_place(self.other)}")
         if self.seed:
             words.append(f"seed={self.seed}")
         words.append(f"query={self.settings.query}")
@@ -549,6 +550,12 @@ class AttentionBrowser(Panel):
         if split not in self._others:
             self._others[split] = BrowserState(self.other, self._tracklets, split).per_query
         return self._others[split]
+
+
+def _place(run: Run) -> str:
+    """Write a run's folder as Python, relative to the current folder where it is not far away."""
+    near = os.path.relpath(run.folder)
+    return repr(near if near.count("..") < 2 else str(run.folder))
 
 
 def _run(run: Run | Path | str) -> Run:

@@ -8,6 +8,7 @@ from mmagga.errors import SettingError
 def embed(
     run: Path,
     /,
+    *,
     out: Path,
     root: Path | None = None,
     dataset: str | None = None,
@@ -16,7 +17,7 @@ def embed(
 ) -> None:
     """Write the embeddings of a data set, or of a folder of images, as a .npz file.
 
-    Example: python -m mmagga embed runs/synthetic-mmagga-19ec8cbb86e4 --out demo.npz
+    Example: python -m mmagga embed runs/synthetic-mmagga-05b8b9687039 --out demo.npz
 
     Arrays, one row a tracklet: vectors, names, splits, pids, camids. See mmagga.retrieval.stored.
 
@@ -55,6 +56,7 @@ def embed(
 def search(
     file: Path,
     /,
+    *,
     query: str | None = None,
     top: int = 10,
     threshold: float | None = None,
@@ -105,6 +107,7 @@ def search(
 def score(
     file: Path,
     /,
+    *,
     dataset: str | None = None,
     root: Path | None = None,
     split: int = 0,
@@ -150,7 +153,7 @@ def score(
 def export(run: Path, /, out: Path, check: tuple[int, ...] = (1, 3)) -> None:
     """Write a run's network as ONNX, with a free batch, checked against torch.
 
-    Example: python -m mmagga export runs/synthetic-mmagga-19ec8cbb86e4 --out network.onnx
+    Example: python -m mmagga export runs/synthetic-mmagga-05b8b9687039 --out network.onnx
 
     Needs the extra "onnx": python -m pip install 'mmagga[onnx]'.
 

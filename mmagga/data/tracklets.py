@@ -36,6 +36,9 @@ class Tracklets:
     one_camera: bool = False
     """Whether all test tracklets come from one camera: each is a query, searched among the others,
     and tracklets of its person count as matches although the camera is the same."""
+    unnamed_from: int | None = None
+    """The smallest pid of tracklets of which nobody said whom they show; None where all are named.
+    Each of them counts as a person of its own."""
     notes: tuple[str, ...] = ()
     """What the reader has to say: junk dropped, splits recognised or not, gaps."""
 
@@ -64,6 +67,13 @@ class Tracklets:
         The view is the camera; where there is only one camera, each tracklet is its own view.
         """
         return self.table["first"].to_numpy() if self.one_camera else self.camids
+
+    @property
+    def named(self) -> np.ndarray:
+        """(N,) bool: of which tracklets it is known whom they show."""
+        if self.unnamed_from is None:
+            return np.ones(len(self), bool)
+        return self.pids < self.unnamed_from
 
     def frames(self, row: int) -> list[Path]:
         """Return the frame files of tracklet `row`, in time order."""
@@ -109,6 +119,8 @@ def describe_tracklet(tracklets: Tracklets, row: int) -> str:
     """Return person, camera and length of one tracklet in words."""
     pid, camid, length = (a[row] for a in (tracklets.pids, tracklets.camids, tracklets.lengths))
     who = f"person {pid}" if pid > 0 else "distractor"
+    if not tracklets.named[row]:
+        who = "unnamed"
     return f"{who} · camera {camid} · {length} frames"
 
 

@@ -204,5 +204,5 @@ def _ends(limit: float) -> str:
 
 
 def small_print(figure: Figure, provenance: str, scale: str) -> None:
-    """Say below a figure where its numbers come from and on what scale they are."""
+    """Write below a figure where its numbers come from and on what scale they are."""
     figure.supxlabel(f"{provenance}\n{scale}", x=0.01, ha="left", fontsize=9, color=GREY)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mmagga.data.frames import open_frames
-from mmagga.data.tracklets import Tracklets
+from mmagga.data.tracklets import DISTRACTOR, Tracklets
 from mmagga.figures.style import STYLE, mark_match, show_picture
 
 
@@ -23,8 +23,8 @@ def rank_sheet(
     """Draw each query and its nearest gallery tracklets by their middle frames.
 
     `gallery` holds all that was searched, see `searched_tracklets`. `lists` gives for a query row
-    its rank list, as `retrieval.rank_list` makes it. Green with a tick
-    is the right person, red with a cross another.
+    its rank list, as `retrieval.rank_list` makes it. Green with a tick is the right person, red
+    with a cross another, grey with a question mark one of whom it is not known.
     """
     queries, galleries = open_frames(query, size), open_frames(gallery, size)
     depth = max(len(ranked) for ranked in lists.values())
@@ -41,8 +41,10 @@ def rank_sheet(
             for axes, hit in zip(line[1:], ranked.itertuples()):
                 middle = int(gallery.lengths[hit.gallery]) // 2
                 show_picture(axes, galleries.read(hit.gallery, [middle])[0])
-                mark_match(axes, bool(hit.match))
-                label = f"{hit.distance:.3f}\ncam {hit.camid}"
+                known = query.named[row] and gallery.named[hit.gallery]
+                mark_match(axes, bool(hit.match) if known else None)
+                place = f"cam {hit.camid}" if hit.pid != DISTRACTOR else "distractor"
+                label = f"{hit.distance:.3f}\n{place}"
                 axes.set_title(label, fontsize=9, fontweight="normal")
             for axes in line[1 + len(ranked) :]:
                 axes.axis("off")

@@ -115,13 +115,13 @@ def show_picture(
         axes.set_title(title)
 
 
-def mark_match(axes: Axes, match: bool) -> None:
-    """Frame a picture in green with a tick, or in red with a cross."""
-    colour = GREEN if match else RED
+def mark_match(axes: Axes, match: bool | None) -> None:
+    """Frame a picture: green with a tick, red with a cross, grey with a question mark (None)."""
+    colour, sign = {True: (GREEN, "✓"), False: (RED, "✗"), None: (GREY, "?")}[match]
     for spine in axes.spines.values():
         spine.set(visible=True, color=colour, linewidth=3)
     axes.text(
-        0.95, 0.02, "✓" if match else "✗", transform=axes.transAxes, ha="right", va="bottom",
+        0.95, 0.02, sign, transform=axes.transAxes, ha="right", va="bottom",
         color="white", fontsize=11, fontweight="bold", family="DejaVu Sans",
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip

@@ -166,7 +166,7 @@ def weight_statistics_figure(
 
 
 def _limit(values: np.ndarray) -> float:
-    """Give the factor within which 99 % of the values are; the rest goes into the last bins."""
+    """Return the factor within which 99 % of the values are; the rest goes into the last bins."""
     return float(np.exp(np.quantile(np.abs(np.log(values)), 0.99)))
 
 

@@ -41,6 +41,7 @@ def sheet(opened: OpenedRun, query: int, rule: str) -> tuple[Figure, str, str]:
     )
     what = f"clip {clip + 1} of {len(clips)} of the {rule} query"
     precision = opened.queries["average_precision"].iat[query]
+    score = "not scored" if np.isnan(precision) else f"average precision {precision:.2f}"
     figure = figures.attention_sheet(
         frames,
         shown,
@@ -54,14 +55,14 @@ def sheet(opened: OpenedRun, query: int, rule: str) -> tuple[Figure, str, str]:
     )
     spread = ", ".join(f"{n} {w.max() / w.min():.2f}" for n, w in by_part.items())
     caption = (
-        f"{what[0].upper()}{what[1:]} (average precision {precision:.2f}), beside what it finds "
+        f"{what[0].upper()}{what[1:]} ({score}), beside what it finds "
         f"first: {describe_tracklet(opened.all, first)}. Largest weight over smallest: {spread}."
     )
     return figure, f"Frames, weights and contributions of {what}. {spread}", caption
 
 
 def _occluders(opened: OpenedRun, row: int) -> np.ndarray | None:
-    """Give where a tracklet's occluders are, (length, H, W) bool; None without masks."""
+    """Return where a tracklet's occluders are, (length, H, W) bool; None without masks."""
     if not (opened.all.root / "masks").is_dir():
         return None
     return resize_masks(read_masks(opened.all, row) == OCCLUDER, opened.size)

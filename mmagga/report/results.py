@@ -3,12 +3,14 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mmagga.retrieval import Interval, bootstrap
 from mmagga.retrieval.queries import ordered
 from mmagga.runs.opened import OpenedRun
 from mmagga.runs.run import Run
+from mmagga.system.files import read_csv
 
 RANKS = (1, 5, 10, 20)
 
@@ -25,7 +27,7 @@ class Tested(NamedTuple):
     """What was tested, and by whom, in words."""
 
     def has(self, mAP: float) -> bool:
-        """Tell whether this is a test with that mAP: other batches round otherwise, no more."""
+        """Return whether this is a test with that mAP: other batches round otherwise, no more."""
         return math.isclose(self.per_query["average_precision"].mean(), mAP, abs_tol=5e-4)
 
     @property
@@ -34,7 +36,7 @@ class Tested(NamedTuple):
         return bool((self.per_query["matches"] > 0).any())
 
     def intervals(self) -> dict[str, Interval | None]:
-        """Give mAP, mINP and ranks with their 95 % intervals; None beyond the gallery's size."""
+        """Return mAP, mINP and ranks with their 95 % intervals; None beyond the gallery's size."""
         found: dict[str, Interval | None] = {
             "mAP": bootstrap(self.per_query),
             "mINP": bootstrap(self.per_query, "inp"),
@@ -47,19 +49,20 @@ class Tested(NamedTuple):
 
 
 def logged(run: Run) -> Tested | None:
-    """Give the run's last own test, from metrics.json and queries.csv; None without both."""
+    """Return the run's last own test, from metrics.json and queries.csv; None without both."""
     path, metrics = run.folder / "queries.csv", run.load_metrics()
     if not (metrics and path.exists()):
         return None
     source = f"the test at step {metrics['step']}, epoch {metrics['epoch']}, from the run's log"
-    tested = Tested(pd.read_csv(path), metrics["protocol"], metrics["gallery"], source)
+    per_query = read_csv(path, ["average_precision", "matches", "first_hit"])
+    tested = Tested(per_query, metrics["protocol"], metrics["gallery"], source)
     if tested.has(metrics["mAP"]):
         return tested
     return tested._replace(source="a later test than the one that training logged: queries.csv")
 
 
 def retest(opened: OpenedRun) -> Tested:
-    """Give the test, with what the run's log says of the same checkpoint."""
+    """Return the test, with what the run's log says of the same checkpoint."""
     metrics, scores, step = opened.run.load_metrics(), opened.scores, opened.record["step"]
     newest = "" if step == opened.run.saved_step() else ", a newer one being damaged"
     source = f"the checkpoint of step {step}{newest}, tested for this page"
@@ -73,7 +76,13 @@ def retest(opened: OpenedRun) -> Tested:
 
 
 def quarters(opened: OpenedRun) -> dict[int, str]:
-    """Choose queries by rule: the worst, at the lower quarter, in the middle, the best."""
+    """Choose queries by rule: the worst, at the lower quarter, in the middle, the best.
+
+    Where none can be scored: the first, and those at a third and two thirds and at the end.
+    """
+    if not opened.scores.valid_queries:
+        count = len(opened.per_query)
+        return {int(k): "not scored" for k in np.linspace(0, count - 1, 4).round()}
     order = ordered(opened.scores.per_query, "worst")[: opened.scores.valid_queries]
     last = len(order) - 1
     places = {0: "worst", last // 4: "lower quarter", last // 2: "median", last: "best"}

@@ -4,6 +4,8 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from mmagga.cli.flags import PRESETS, command
 from mmagga.config import Config, config_hash, to_dict
 from mmagga.data.files.index import fingerprints
 from mmagga.data.tracklets import Tracklets
+from mmagga.errors import DataError
 from mmagga.figures.table import Table
 from mmagga.model.head import MMA
 from mmagga.report.page import Picture, Section, table
@@ -23,8 +26,9 @@ from mmagga.runs.opened import OpenedRun
 from mmagga.runs.run import Run, environment
 from mmagga.runs.status import status
 from mmagga.studies.tables import NONE, ledger_table
+from mmagga.system.files import read_csv
 
-_STANDING = ("state", "done", "losses", "lr", "speed")
+_STANDING = ("state", "done", "losses", "lr", "speed", "health")
 """Of what `status` says: the rest has its own place on the page."""
 _BATTERY = {
     "battery": "The measures of the battery with their intervals, trained and untrained",
@@ -70,12 +74,13 @@ def _stages(config: Config, preset: Config) -> Table:
 
 
 def _fields(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Give all fields but the stages by their dotted names, as text."""
+    """Return all fields but the stages by their dotted names, as text."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _fields(value, f"{prefix}{name}.")
         elif name != "stages":
-            yield f"{prefix}{name}", _text(value)
+            place = name in ("root", "packed") and value is not None
+            yield f"{prefix}{name}", near(Path(value)) if place else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -86,14 +91,24 @@ def _text(value: Any) -> str:
     return NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def near(path: Path) -> str:
+    """Write a path as seen from the current folder; of one elsewhere its last part alone.
+
+    The page may be sent to others, who need not know the folders of this machine.
+    """
+    absolute = path.expanduser().resolve()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
+
+
 def standing(run: Run) -> dict[str, str]:
-    """Say how the run stands: state, and what is done, at which losses and speed."""
+    """Return the state of the run: what is done, at which losses and speed."""
     lines = (line.partition(" ") for line in status(run).splitlines())
     return {name: text.strip() for name, _, text in lines if name in _STANDING}
 
 
 def training(run: Run) -> Section:
-    """Say how the run stands and draw its log."""
+    """Describe the state of the run and draw its log."""
     steps, title = run.read("steps"), "Training"
     lines = "\n".join(f"{name:8}{text}" for name, text in standing(run).items())
     if steps.empty:
@@ -132,26 +147,27 @@ def matrices(run: Run) -> Section:
 def measured(run: Run, config: Config, tested: Tested | None) -> Section:
     """Show what longer measurements on these data left in the run folder: ledger and battery."""
     own = config.dataset == run.load_config().dataset
-    options = [str(run.folder)]
-    options += [] if own else ["--dataset", config.dataset, "--root", str(config.root)]
+    options = [near(run.folder)]
+    options += [] if own else ["--dataset", config.dataset, "--root", near(config.root)]
     suffix, how = "" if own else f"-{config.dataset}", shlex.join(options)
     tables, pictures, missing = [], [], []
     path = run.folder / f"ledger{suffix}.csv"
-    if path.exists():
-        ledger = pd.read_csv(path)
+    if not path.exists():
+        missing.append(f"every convention: python -m mmagga ledger {how}")
+    elif (ledger := _read(path, ["protocol", "mAP"], missing)) is not None:
         tables.append(ledger_table(ledger, run.folder.name))
         mAP = float(ledger["mAP"].iat[0])  # the paper's convention comes first
         if tested and not tested.has(mAP):
             missing.append(f"a ledger of this test: the one here is of another, with mAP {mAP:.1%}")
-    else:
-        missing.append(f"every convention: python -m mmagga ledger {how}")
     folder = run.folder / f"attention{suffix}"
-    if (folder / "verdicts.csv").exists():
-        found = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype=str)
-        caption = "Does attention answer to occluders, and does that matter for finding people?"
-        note = f"Measured {date((folder / 'verdicts.csv').stat().st_mtime)}."
-        words = found.replace(NOT_MEASURED, NONE)
-        tables.append(table(words, caption, note, texts=len(found.columns)))
+    path = folder / "verdicts.csv"
+    if path.exists():
+        found = _read(path, [], missing, keep_default_na=False, dtype=str)
+        if found is not None:
+            caption = "Does attention answer to occluders, and does that matter for finding people?"
+            note = f"Measured {date(path.stat().st_mtime)}."
+            words = found.replace(NOT_MEASURED, NONE)
+            tables.append(table(words, caption, note, texts=len(found.columns)))
     elif config.model.name != "baseline":
         missing.append(f"what attention is worth: python -m mmagga attention {how}")
     for name, words in _BATTERY.items():
@@ -162,17 +178,29 @@ def measured(run: Run, config: Config, tested: Tested | None) -> Section:
     )
 
 
+def _read(
+    path: Path, columns: list[str], missing: list[str], **options: Any
+) -> pd.DataFrame | None:
+    """Read a table of the run folder; where it is damaged, None, and say so."""
+    try:
+        return read_csv(path, columns, **options)
+    except DataError as error:
+        missing.append(str(error))
+        return None
+
+
 # --- where it is from ----------------------------------------------------------------------------
 
 
 def provenance(
     run: Run, config: Config, tracklets: Tracklets | None, opened: OpenedRun | None
 ) -> Section:
-    """Say with what, on what and how the run was made, so that it can be made again."""
+    """Describe versions, data and command of the run, so that it can be made again."""
     record, now = run.last_checkpoint() or {}, environment()
     if opened and opened.record["step"] != record["step"]:  # the newest one is damaged
         record = opened.record
-    words = command(run.load_config(), run.folder.parent)
+    config_here = replace(run.load_config(), root=Path(near(run.load_config().root)))
+    words = command(config_here, Path(near(run.folder.parent)))
     facts = {
         "run": run.folder.resolve().name,
         "configuration's hash": config_hash(run.load_config()),
@@ -190,7 +218,7 @@ def provenance(
             differs = own and name in record and record[name] != here[name]
             warning = ": OTHERS than it was trained on" if differs else ""
             facts[f"tested on {what}, hash"] = f"{here[name] or NONE}{warning}"
-        facts["tested on"] = f"{tracklets.dataset}, split {config.split}, in {tracklets.root}"
+        facts["tested on"] = f"{tracklets.dataset}, split {config.split}, in {near(tracklets.root)}"
     facts |= {f"trained with {name}": str(value) for name, value in _environment(run).items()}
     facts |= {
         "page made with": f"mmagga {__version__}, torch {now['torch']}, python {now['python']}",

@@ -19,7 +19,7 @@ _QUARTERS = ("least", "lower quarter", "median", "upper quarter", "most")
 
 
 def headline(tested: Tested | None, missing: list[str]) -> Section:
-    """Give the scores, in large type, and what they are of."""
+    """Return the scores, in large type, and what they are of."""
     if tested is None:
         return Section("Result", missing=("no test of this run is known yet", *missing))
     if not tested.scored:
@@ -62,25 +62,46 @@ def curve(tested: Tested) -> Section:
     return Section(title, pictures=(Picture.of(figure, f"{title}: {ends}", caption),))
 
 
+def beside_yardsticks(opened: OpenedRun) -> Section:
+    """Set the network beside embeddings that learn nothing, on the same queries."""
+    ours = {"method": "this network", "mAP": opened.scores.mAP, "rank-1": opened.scores.rank(1)}
+    rows = pd.concat([pd.DataFrame([ours]), opened.yardsticks], ignore_index=True)
+    cells = pd.DataFrame({
+        "": rows["method"],
+        "mAP (%)": rows["mAP"].map(_percent),
+        "rank-1 (%)": rows["rank-1"].map(_percent),
+    })  # fmt: skip
+    note = "thumbnail: 16×8 pixels; camera-centred: less the mean of its camera in training."
+    return Section("Beside what learns nothing", tables=(table(cells, "The same queries", note),))
+
+
 def rank_lists(opened: OpenedRun) -> Section:
     """Show what four queries find, chosen by rule, and how the queries fare in numbers."""
     chosen, queries = quarters(opened), opened.queries.set_index("query")
     lists = {query: opened.ranked(query) for query in chosen}
     precisions = queries["average_precision"]
-    notes = {query: f"{name}, AP {precisions[query]:.2f}" for query, name in chosen.items()}
+    scored = opened.scores.valid_queries > 0
+    notes = {
+        query: f"{name}, AP {precisions[query]:.2f}" if scored else f"query {query}"
+        for query, name in chosen.items()
+    }
     query, gallery = (opened.tracklets.split(name) for name in ("query", "gallery"))
     searched = searched_tracklets(query, gallery, opened.protocol.queries_in_gallery)
     title = "Whom it finds: worst, lower-quarter, median and best query"
+    title = title if scored else "Whom some queries find"
     figure = figures.rank_sheet(query, searched, lists, opened.size, title=title, notes=notes)
     caption = (
-        "Each row is a query, chosen by its average precision and not by hand, and the tracklets "
-        "found first with their distances. Green with a tick is the right person, red with a cross "
-        "somebody else."
+        "Each row is a query, chosen by rule and not by hand, and the tracklets found first with "
+        "their distances. Green with a tick is the right person, red with a cross somebody else, "
+        "grey with a question mark one of whom it is not known."
     )
     alt = f"{title}: " + "; ".join(
         f"{notes[query]}, {ranked['match'].sum()} of the first {len(ranked)} right"
         for query, ranked in lists.items()
     )
+    if not scored:
+        picture = Picture.of(figure, title, caption)
+        return Section("Rank lists", pictures=(picture,), tables=(_chosen(opened, chosen),))
     fifths = zip(_QUARTERS, precisions.quantile([0, 0.25, 0.5, 0.75, 1]), strict=True)
     words = ", ".join(f"{name} {100 * value:.1f}" for name, value in fifths)
     text = f"Average precision of the queries, in percent: {words}."

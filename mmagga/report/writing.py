@@ -30,28 +30,30 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     tracklets = _attempt(
         lambda: load_checked(*where, compare=compare), missing, f"the data set {config.dataset}"
     )
-    opened, tested = None, logged(run) if own else None
+    opened = None
+    tested = _attempt(lambda: logged(run), missing, "the logged test") if own else None
     if embed and tracklets is not None:
         found = _attempt(lambda: _test(run, config, tracklets), missing, "the test")
         opened, tested = found or (None, tested)
     elif tracklets is not None:
         missing.append("rank lists, cameras and attention: the page was made without embedding")
-    sections = [
-        test_sections.headline(tested, missing),
-        run_sections.configuration(run),
-        run_sections.training(run),
-    ]
+    sections = [test_sections.headline(tested, missing)]
     scored = tested is not None and tested.scored
+    if opened and scored:
+        sections.append(test_sections.beside_yardsticks(opened))
     if tested and scored:
         sections.append(test_sections.curve(tested))
     if opened:
+        sections.append(test_sections.rank_lists(opened))
         if scored:
-            sections += [test_sections.rank_lists(opened), test_sections.costs(opened)]
+            sections.append(test_sections.costs(opened))
         if config.model.name != "baseline":
             sections.append(test_sections.attention(opened))
+    sections.append(run_sections.training(run))
     if config.model.name != "baseline" and config.model.mma == "learned":
         sections.append(run_sections.matrices(run))
     sections.append(run_sections.measured(run, config, tested))
+    sections.append(run_sections.configuration(run))
     sections.append(run_sections.provenance(run, config, tracklets, opened))
     state = run_sections.standing(run)["state"]
     subtitle = f"{config.model.name} on {config.dataset}, {state}. {run_sections.date(time.time())}"
@@ -60,7 +62,7 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
 
 
 def _attempt(make: Callable[[], Any], missing: list[str], what: str) -> Any:
-    """Give what `make` gives; where that cannot be had, None, and say why."""
+    """Return what `make` gives; where that cannot be had, None, and say why."""
     try:
         return make()
     except MmaggaError as error:

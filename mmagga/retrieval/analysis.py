@@ -72,7 +72,7 @@ def by_bins(
     edges: Sequence[float],
     value: str = "average_precision",
 ) -> pd.DataFrame:
-    """Give the mean of `value`, with its 95 % interval, of the queries in each bin of `column`.
+    """Return the mean of `value`, with its 95 % interval, of the queries in each bin of `column`.
 
     Bin i holds edges[i] < x <= edges[i + 1], and the first one its left edge too. One row a bin
     with queries: left, right, queries, identities, mean, low, high. The interval is `bootstrap`'s.
@@ -89,12 +89,12 @@ def by_bins(
 
 
 def quantile_edges(values: pd.Series, bins: int = 4) -> list[float]:
-    """Give edges of bins that hold about as many values each; fewer bins where values repeat."""
+    """Return edges of bins that hold about as many values each; fewer bins where values repeat."""
     return np.unique(values.dropna().quantile(np.linspace(0, 1, bins + 1))).tolist()
 
 
 def cmc_bands(per_query: pd.DataFrame, ranks: int = 20, draws: int = DRAWS) -> pd.DataFrame:
-    """Give the CMC at ranks 1 to `ranks` with the 95 % interval at each: rank, mean, low, high."""
+    """Return CMC at ranks 1 to `ranks` with the 95 % interval at each: rank, mean, low, high."""
     if not 1 <= ranks <= MAX_RANK:
         raise ValueError(f"ranks is 1 to {MAX_RANK}, not {ranks}")
     rows = []
@@ -105,7 +105,7 @@ def cmc_bands(per_query: pd.DataFrame, ranks: int = 20, draws: int = DRAWS) -> p
 
 
 def camera_pairs(scores: Scores) -> pd.DataFrame:
-    """Give mAP for each camera of the query and camera of the match: one row a pair.
+    """Return mAP for each camera of the query and camera of the match: one row a pair.
 
     Matches under third cameras do not count, neither as hits nor in the ranks (as in Market-1501's
     per-camera evaluation). Columns: camid, gallery_camid, mAP, queries, matches.

@@ -43,9 +43,9 @@ class ClipRule:
     """Clips count alike (a last clip of one real frame, repeated, weighs as much as a full one),
     by their real frames, or only the first one counts."""
     normalise_clips: bool = False
-    """Give each clip's embedding length 1 before the mean."""
+    """Scale each clip's embedding to length 1 before the mean."""
     normalise: bool = True
-    """Give the mean length 1, so that its Euclidean distances rank as its cosines do."""
+    """Scale the mean to length 1, so that its Euclidean distances rank as its cosines do."""
 
 
 CLIP_RULES = {

@@ -85,7 +85,7 @@ class Scores:
         return self.per_query.loc[self.per_query["matches"] > 0, "pid"].nunique()
 
     def rank(self, k: int) -> float:
-        """Give the CMC at rank k: NaN beyond the end of the curve, where it means nothing."""
+        """Return the CMC at rank k: NaN beyond the end of the curve, where it means nothing."""
         if k < 1:
             raise ValueError(f"ranks begin at 1, not {k}")
         return float(self.cmc[k - 1]) if k <= len(self.cmc) else math.nan
@@ -332,7 +332,7 @@ class Search:
         return 2.0 ** (_GRID_BITS - exponent)
 
     def roles(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which rows match this query and which do not count for it: (G,) bool each."""
+        """Return which rows match this query and which do not count for it: (G,) bool each."""
         pid = int(self.query.pids[query])
         same = self.pids == pid
         if self.protocol.same_camera:  # the queries are the last rows

@@ -30,7 +30,7 @@ class Protocol:
 
     @staticmethod
     def for_tracklets(tracklets: Tracklets) -> "Protocol":
-        """Give the standard protocol of a data set, from its flag and its cameras."""
+        """Return the standard protocol of a data set, from its flag and its cameras."""
         if tracklets.one_camera:
             return PROTOCOLS["one_camera"]
         if tracklets.queries_in_gallery:

@@ -36,7 +36,7 @@ def ordered(
     occluded: np.ndarray | None = None,
     other: pd.DataFrame | None = None,
 ) -> np.ndarray:
-    """Give the rows of the queries that a filter leaves, in the order of a rule: (n,) int64.
+    """Return the rows of the queries that a filter leaves, in the order of a rule: (n,) int64.
 
     Equals keep the order of the data set; queries without a match come last, except at random.
 
@@ -90,7 +90,7 @@ def _key(
 
 
 def as_test(tracklets: Tracklets) -> Tracklets:
-    """Give the training persons as if they were the test: a query from each of their cameras."""
+    """Return the training persons as if they were the test: a query from each of their cameras."""
     table = tracklets.split("train").table
     again = table.duplicated(["pid", "camid"])
     table = table.assign(split=np.where(again, "gallery", "query"))

@@ -86,7 +86,7 @@ def _reciprocal(neighbours: np.ndarray) -> csr_array:
 
 
 def _encode(nodes: Search, nearest: np.ndarray, largest: np.ndarray, half_count: int) -> csr_array:
-    """Give each node its weights over its expanded k-reciprocal neighbours, of sum 1: (N, N)."""
+    """Return each node its weights over its expanded k-reciprocal neighbours, of sum 1: (N, N)."""
     whole, half = _reciprocal(nearest), _reciprocal(nearest[:, :half_count])
     half_sizes = half.sum(1)
     parts = []

@@ -113,7 +113,7 @@ def camera_centred(embeddings: Embeddings, reference: Embeddings) -> Embeddings:
 
 
 def covers(train: Tracklets | Embeddings, *sides: Embeddings) -> bool:
-    """Tell whether training tracklets, or their embeddings, show every camera of the `sides`."""
+    """Return whether training tracklets, or their embeddings, show every camera of the `sides`."""
     return all(np.isin(side.camids, train.camids).all() for side in sides)
 
 

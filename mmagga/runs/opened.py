@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from mmagga.retrieval import (
     rank_list,
 )
 from mmagga.retrieval.embedding import tracklet_embeddings
+from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
-from mmagga.system.files import commit
+from mmagga.system.files import commit, read_csv, write_csv
 
 
 class OpenedRun:
@@ -77,10 +79,10 @@ class OpenedRun:
             lambda: tracklet_embeddings(self.model, self.all, self.config)["dense"].vectors,
         )
 
-    @cached_property
+    @property
     def named(self) -> np.ndarray:
         """(N,) bool: of which tracklets of `all` it is known whom they show."""
-        return np.ones(len(self.all), bool)
+        return self.all.named
 
     @cached_property
     def sides(self) -> tuple[Embeddings, Embeddings]:
@@ -94,6 +96,23 @@ class OpenedRun:
     def scores(self) -> Scores:
         """The evaluation under the data set's own protocol; NaN where no query has a match."""
         return evaluate(*self.sides, self.protocol)
+
+    @cached_property
+    def yardsticks(self) -> pd.DataFrame:
+        """Columns method, mAP and rank-1 of the embeddings that learn nothing, on these queries.
+
+        Stored in the run folder, as the embeddings are.
+        """
+        path = self.run.folder / "embeddings" / f"{_content(self.all)}-yardsticks.csv"
+        if path.exists():
+            return read_csv(path, ["method", "mAP", "rank-1"])
+        found = yardsticks(self.tracklets, self.size, self.config.packed)
+        scores = {name: evaluate(*sides, self.protocol) for name, sides in found.items()}
+        rows = [{"method": name, "mAP": s.mAP, "rank-1": s.rank(1)} for name, s in scores.items()]
+        table = pd.DataFrame(rows)
+        with suppress(OSError, ResourceError):
+            write_csv(path, table)
+        return table
 
     @property
     def per_query(self) -> pd.DataFrame:

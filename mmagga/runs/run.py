@@ -226,7 +226,7 @@ def list_runs(runs: Path = RUNS) -> list[Run]:
 
 
 def environment() -> dict[str, Any]:
-    """Say with what a run was made: versions and device."""
+    """Return the versions and the device of this process, as a run records them."""
     import torch
     import torchvision
 

@@ -19,7 +19,7 @@ _NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, ArithmeticError, Attribut
 
 
 def status(run: Run) -> str:
-    """Say how a run stands. Only reads.
+    """Describe the state of a run. Only reads.
 
     Raises MmaggaError if the folder holds no run, CheckpointError if its logs are damaged.
     """
@@ -62,7 +62,7 @@ def _status(run: Run) -> str:
 
 
 def overview(runs: Path) -> str:
-    """Say in one line each how the runs below a folder stand."""
+    """Describe the state of each run below a folder in one line."""
     lines = []
     for run in list_runs(runs):
         try:

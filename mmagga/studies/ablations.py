@@ -21,13 +21,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmagga.cli.flags import command
-from mmagga.config import Config, total_epochs
+from mmagga.config import Config, check, total_epochs
 from mmagga.data import load_checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
 from mmagga.retrieval.metrics import score
 from mmagga.runs.run import RUNS, Run
 from mmagga.studies.grids import Grid, changed
+from mmagga.system.files import read_csv
 from mmagga.system.progress import progress
 from mmagga.training.loop import train
 
@@ -68,7 +69,7 @@ class Cell:
         """Return whether `queries` holds this run's last evaluation."""
         if not (self.is_done() and self.queries.exists()):
             return False
-        found = pd.read_csv(self.queries)["average_precision"].mean()
+        found = read_csv(self.queries, ["average_precision"])["average_precision"].mean()
         return abs(found - self.run.load_metrics()["mAP"]) < SAME
 
     @property
@@ -90,14 +91,20 @@ def cells(
     splits: Sequence[int] = (0,),
     runs: Path = RUNS,
 ) -> list[Cell]:
-    """List the runs of a grid, all rows of a seed before the next: a cut-off study stays whole."""
-    return [
+    """List the runs of a grid, all rows of a seed before the next: a cut-off study stays whole.
+
+    Raises SettingError for a seed, split or setting that is out of range.
+    """
+    found = [
         Cell(label, config, Run.of(config, runs))
         for split in splits
         for seed in seeds
         for label, changes in grid.rows.items()
         for config in [replace(changed(base, changes), seed=seed, split=split)]
     ]
+    for cell in found:
+        check(cell.config)
+    return found
 
 
 def plan(cells: Sequence[Cell]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from mmagga.retrieval import (
 from mmagga.retrieval.uncertainty import Interval, crossed_difference, crossed_interval
 from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.studies.ablations import Cell, cost
-from mmagga.system.files import write_csv
+from mmagga.system.files import read_csv, write_csv
 
 MEASURES = ("mAP", "rank-1", "rank-5", "rank-20", "mINP")
 
@@ -38,7 +38,7 @@ def results(cells: Sequence[Cell]) -> pd.DataFrame:
         if not cell.is_evaluated():
             continue
         config, metrics = cell.config, cell.run.load_metrics()
-        interval = bootstrap(pd.read_csv(cell.queries))
+        interval = bootstrap(read_csv(cell.queries))
         parameters, gflops = cost(config)
         rows.append(
             {"label": cell.label, "seed": config.seed, "split": config.split,
@@ -88,7 +88,7 @@ def precisions(cells: Sequence[Cell]) -> pd.DataFrame:
     columns: dict[tuple[str, int], list[pd.Series]] = {}
     for cell in cells:
         if cell.is_evaluated():
-            table = pd.read_csv(cell.queries).assign(split=cell.config.split)
+            table = read_csv(cell.queries).assign(split=cell.config.split)
             column = table.set_index(["split", "query", "pid"])["average_precision"]
             columns.setdefault((cell.label, cell.config.seed), []).append(column)
     joined = {key: pd.concat(parts) for key, parts in columns.items()}

@@ -13,12 +13,12 @@ import secrets
 import shutil
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mmagga.errors import ResourceError, SettingError
+from mmagga.errors import DataError, ResourceError, SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,6 +125,26 @@ def write_csv(
     commit(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
+def read_csv(path: str | Path, columns: Sequence[str] = (), **options: Any) -> "pd.DataFrame":
+    """Read a table that the kit wrote, with the options of `pandas.read_csv`.
+
+    Raises DataError if the file is no table or lacks one of `columns`.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, **options)
+    except ValueError as error:  # of pandas' parser, or of UTF-8
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{path} is damaged ({reason}): remove it and make it again") from error
+    if missing := [name for name in columns if name not in table]:
+        raise DataError(
+            f"{path} has no column {missing[0]!r}: it is damaged or of another version; "
+            "remove it and make it again"
+        )
+    return table
+
+
 def append_line(path: str | Path, text: str) -> None:
     """Add a line at the end, in one write: a kill tears at most the last one.
 
@@ -212,3 +232,21 @@ def _explain(path: Path, temporary: Path, need: int | None) -> str:
         f"disk or quota full: {wanted}, free {free / 1e9:.3g} GB at {path}. "
         "Make room or choose another folder, then run the same command again."
     )
+
+
+def kit_folders(*folders: str | Path) -> tuple[Path, ...]:
+    """Resolve a notebook's folders: relative ones start at the kit's `notebooks` folder.
+
+    It is that of the checkout this package lies in, else the current folder. Raises SettingError
+    for a relative folder where neither holds the notebooks.
+    """
+    places = (Path(__file__).resolve().parents[2] / "notebooks", Path.cwd())
+    base = next((place for place in places if (place / "1_data.ipynb").is_file()), None)
+    found = [Path(folder).expanduser() for folder in folders]
+    relative = next((folder for folder in found if not folder.is_absolute()), None)
+    if base is None and relative is not None:
+        raise SettingError(
+            f"{relative} is relative to the kit's notebooks folder, which is neither beside "
+            f"the package nor {Path.cwd()}: start Jupyter there, or give an absolute folder"
+        )
+    return tuple((base / folder).resolve() if base else folder for folder in found)

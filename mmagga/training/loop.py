@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -374,8 +375,10 @@ def _health(state: TrainState, clips: Tensor, config: Config) -> dict[str, Any]:
 
 def _due(config: Config, epoch: int) -> bool:
     """Return whether `epoch`, counted from 1, ends with an evaluation."""
-    last = epoch == total_epochs(config)
-    return last or bool(config.eval_every and epoch % config.eval_every == 0)
+    if not config.eval_every:
+        return epoch == total_epochs(config)
+    ends = accumulate(stage.epochs for stage in config.stages)
+    return epoch % config.eval_every == 0 or epoch in ends
 
 
 def _stopped(state: TrainState, total: int | None = None) -> Stopped:

@@ -178,7 +178,7 @@ class Recorder:
 def introduction(
     run: Run, config: Config, tracklets: Tracklets, here: World, step: int, total: int
 ) -> str:
-    """Say in four lines what a run will do, with what, and where."""
+    """Describe in four lines what a run will do, with what, and where."""
     device = resolve_device(config.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     people, tests = tracklets.split("train"), len(tracklets) - len(tracklets.split("train"))

@@ -74,9 +74,9 @@ def test_the_page_needs_nothing_and_runs_nothing(page):
 
 def test_sections_stand_in_order(page):
     assert page.headings == [
-        "Result", "Configuration", "Training", "Cumulative matching", "Rank lists",
-        "Where the score comes from", "Attention", "MMA matrices", "Longer measurements",
-        "Provenance",
+        "Result", "Beside what learns nothing", "Cumulative matching", "Rank lists",
+        "Where the score comes from", "Attention", "Training", "MMA matrices",
+        "Longer measurements", "Configuration", "Provenance",
     ]  # fmt: skip
 
 
@@ -131,7 +131,25 @@ def test_where_it_is_from_is_enough_to_make_it_again(page, run):
         assert value in page.text
     command = re.search(r"python -m mmagga (train .*?) checkpoint ", page.text)[1]
     config, runs, _ = parse(shlex.split(command)[1:])
-    assert (config_hash(config), runs) == (config_hash(run.load_config()), run.folder.parent)
+    assert config_hash(config) == config_hash(run.load_config())
+    assert runs == Path(run.folder.parent.name)
+
+
+def test_it_names_no_folder_of_this_machine(page, run, config):
+    assert str(run.folder.parent) not in page.source
+    assert str(config.root.parent) not in page.source
+
+
+def test_the_yardsticks_stand_beside_the_network(page):
+    assert re.search(r"this network [\d.]+ [\d.]+ .*camera-centred thumbnail [\d.]+", page.text)
+
+
+@pytest.mark.parametrize("name", ["ledger.csv", "attention/verdicts.csv", "queries.csv"])
+def test_a_damaged_table_is_named_and_the_page_written(copy, config, tmp_path, name):
+    (copy.folder / name).parent.mkdir(exist_ok=True)
+    (copy.folder / name).write_bytes(b"\xff\xfe\x00")
+    page = Page(write(copy, config, tmp_path / "report.html", embed=False))
+    assert f"{name.rpartition('/')[2]} is damaged" in page.text
 
 
 def test_the_second_page_embeds_nothing(run, config, page, tmp_path, monkeypatch):
@@ -254,8 +272,8 @@ def test_a_baseline_has_no_attention(config, tmp_path):
 
 def test_longer_measurements_are_shown_where_they_are(copy, config, tmp_path):
     page = Page(write(copy, config, tmp_path / "report.html", embed=False))
-    assert f"python -m mmagga ledger {copy.folder}" in page.text
-    assert f"python -m mmagga attention {copy.folder}" in page.text
+    assert f"python -m mmagga ledger {copy.folder.name}" in page.text
+    assert f"python -m mmagga attention {copy.folder.name}" in page.text
     numbers = dict.fromkeys(
         ("mAP", "mAP_low", "mAP_high", "rank-1", "rank-5", "rank-20", "mINP"), 0.512
     ) | dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
@@ -287,7 +305,7 @@ def test_another_data_set_has_a_page_of_its_own(copy, config, monkeypatch, capsy
     page = Page(copy.folder / "report-other.html")
     assert "mmagga on other" in page.text
     assert "tested for this page." in page.text, "what training logged is of another data set"
-    assert f"{copy.folder} --dataset other --root {config.root}" in page.text
+    assert f"{copy.folder.name} --dataset other --root {config.root.name}" in page.text
     assert main(["report", str(copy.folder), *words, "--no-embed"]) == 0
     assert "no test of this run is known yet" in Page(copy.folder / "report-other.html").text
 

@@ -254,6 +254,12 @@ def test_results_say_what_was_run(finished, tmp_path):
     pd.testing.assert_frame_equal(queries, precisions, atol=1e-4)
 
 
+@pytest.mark.parametrize("option", ["--seeds", "--splits"])
+def test_impossible_numbers_are_refused(option, capsys):
+    assert main(["ablate", "modules", option, "-1", "--dry-run"]) == 2
+    assert f"{option[2:-1]}: " in capsys.readouterr().err
+
+
 def test_nothing_is_written_of_nothing(tmp_path):
     with pytest.raises(MmaggaError, match="no run"):
         comparison.write(tmp_path, "none", cells(PAIR, TINY, runs=tmp_path))

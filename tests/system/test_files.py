@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mmagga.errors import ResourceError, SettingError
+from mmagga.errors import DataError, ResourceError, SettingError
 from mmagga.system import files
+from mmagga.system.files import kit_folders, read_csv
 
 
 def run_child(code: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -88,6 +89,7 @@ FULL_DISK = """
 import resource, signal, sys
 import numpy, torch
 from mmagga.system import files
+from mmagga.system.files import kit_folders, read_csv
 from mmagga.errors import ResourceError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
@@ -118,6 +120,7 @@ def test_a_disk_that_fills_up_in_the_middle(tmp_path):
 KILLED = """
 import os, signal, sys
 from mmagga.system import files
+from mmagga.system.files import kit_folders, read_csv
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 files.write_text(sys.argv[1], "new")
 """
@@ -226,3 +229,30 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "temporary_name", lambda path: tmp_path / "probe")
     with pytest.raises(ResourceError, match="disk or quota full"):
         files.require_writable(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is damaged"),
+        (b'a,b\n"1,2\n3', "is damaged"),
+        (b"a,b\n\xff\xfe,1\n", "is damaged"),
+        (bytes(64), "has no column 'b'"),
+        (b"a,c\n1,2\n", "has no column 'b'"),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path, content, told):
+    path = tmp_path / "queries.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"queries.csv {told}.*remove it and make it again"):
+        read_csv(path, ["b"])
+
+
+def test_folders_of_a_notebook_are_the_kit_s_wherever_it_runs(tmp_path, monkeypatch):
+    kit = Path(files.__file__).parents[2]
+    monkeypatch.chdir(tmp_path)
+    assert kit_folders("../runs", tmp_path) == (kit / "runs", tmp_path)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site/mmagga/system/files.py"))
+    with pytest.raises(SettingError, match=r"\.\./runs is relative to the kit's notebooks folder"):
+        kit_folders("../runs")
+    assert kit_folders(tmp_path) == (tmp_path,)

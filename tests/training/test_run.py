@@ -95,6 +95,8 @@ def test_a_run_folder_says_what_happened(finished, config):
     assert steps["stage"].tolist() == [1, 1, 1, 1, 2, 2, 3, 3]
     assert steps["lr"].tolist() == [1e-3] * 4 + [2.5e-2] * 2 + [1e-4] * 2
     assert len(epochs) == 4
+    evaluated = [record["epoch"] for record in finished.records("epochs") if "metrics" in record]
+    assert evaluated == [2, 3, 4], "at the end of each stage"
     assert epochs["loss"].iat[1] == pytest.approx(steps["loss"].iloc[2:4].mean())
     assert finished.load_metrics()["epoch"] == 4
     assert 0 < finished.load_metrics()["mAP"] <= 1

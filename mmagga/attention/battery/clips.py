@@ -121,11 +121,11 @@ class Sample:
         return [crc32(str(name).encode()) for name in names(self.tracklets)]
 
     def generator(self, row: int, purpose: str) -> np.random.Generator:
-        """Give the randomness of one tracklet for one purpose."""
+        """Return the randomness of one tracklet for one purpose."""
         return generator(self.seed, purpose, self._keys[row])
 
     def positions(self, row: int) -> list[int]:
-        """Give the numbers of the middle T frames; a shorter tracklet is repeated."""
+        """Return the numbers of the middle T frames; a shorter tracklet is repeated."""
         length = int(self.tracklets.lengths[row])
         start = max(0, (length - self.frames) // 2)
         return [start + t % min(length, self.frames) for t in range(self.frames)]

@@ -14,7 +14,7 @@ CLEAN = 0.1
 
 
 def groups(shares: np.ndarray, *, frames: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Tell occluded from clean tokens (B, N); those in between are neither.
+    """Separate occluded from clean tokens (B, N); those in between are neither.
 
     A whole frame is rarely half covered, so with `frames` all that is not clean is occluded.
     """
@@ -65,13 +65,13 @@ def did(
 
 
 def corruption_removed(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Give the share of the occluder's uniform mass that the weights took off: (B,)."""
+    """Return the share of the occluder's uniform mass that the weights took off: (B,)."""
     mean = shares.mean(1)
     return 1 - _divide((weights * shares).sum(1), mean)
 
 
 def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
-    """Give the largest Σ a·values that weights can reach whose largest is `ratio` x the least.
+    """Return the largest Σ a·values that weights can reach whose largest is `ratio` x the least.
 
     The best weights are `ratio` on the k tokens of largest value and 1 on the others, for some k.
     An infinite ratio reaches the largest value. (B, N) -> (B,).
@@ -85,7 +85,7 @@ def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def auroc(weights: np.ndarray, occluded: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Give P(a of a clean token > a of an occluded one) within a clip, ties 1/2: (B,)."""
+    """Return P(a of a clean token > a of an occluded one) within a clip, ties 1/2: (B,)."""
     pairs = clean[:, :, None] & occluded[:, None, :]
     more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2 + 0.5
     return _divide((more * pairs).sum((1, 2)), pairs.sum((1, 2)))
@@ -102,7 +102,7 @@ def ranking(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def order_error(weights: np.ndarray, reordered: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Give the total variation between the frames' weights and those of reordered frames: (B,).
+    """Return the total variation between the frames' weights and those of reordered frames: (B,).
 
     `reordered` (B, T) are the weights of the clip whose frame t is frame `order[t]` of the other;
     0 where the order does not matter.
@@ -111,7 +111,7 @@ def order_error(weights: np.ndarray, reordered: np.ndarray, order: np.ndarray) -
 
 
 def share_on(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Give the share of the positive part of `values` that lies on `shares`: (B,)."""
+    """Return the share of the positive part of `values` that lies on `shares`: (B,)."""
     positive = np.maximum(values, 0)
     return _divide((positive * shares).sum(1), positive.sum(1))
 
@@ -126,7 +126,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def log_ratio(weights: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Give ln of the mean weight of what `some` covers over that of `others`: (B,)."""
+    """Return ln of the mean weight of what `some` covers over that of `others`: (B,)."""
     means = [
         _divide((weights * shares).sum(1), shares.sum(1), floor=1e-6) for shares in (some, others)
     ]

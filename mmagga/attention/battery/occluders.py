@@ -145,7 +145,7 @@ def _check_place(shape: tuple[int, ...], frames: Sequence[int], box: Box) -> Non
 def _patch(
     pixels: np.ndarray, occluder: str | np.ndarray, t: int, box: Box, generator: np.random.Generator
 ) -> np.ndarray:
-    """Give what covers frame t: (h, w, 4) uint8, as large as the box."""
+    """Return what covers frame t: (h, w, 4) uint8, as large as the box."""
     top, left, height, width = box
     if isinstance(occluder, np.ndarray):
         return _as_bright(occluder, pixels[t])
@@ -264,7 +264,7 @@ def cut_out(frame: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
 
 
 def token_shares(masks: np.ndarray | Tensor, head: Head) -> dict[str, Tensor]:
-    """Say which share of each token's cells a mask covers: (B, T, P) a branch, "global" (B, T, 1).
+    """Return the share of each token's cells a mask covers: (B, T, P) a branch, "global" (B, T, 1).
 
     `masks` (B, T, H, W), bool or shares, are averaged over the feature map's positions, and these
     are weighed as the MMA matrices read them, see `maps.projection`.
@@ -277,7 +277,7 @@ def token_shares(masks: np.ndarray | Tensor, head: Head) -> dict[str, Tensor]:
 
 
 def band_shares(masks: np.ndarray | Tensor, head: Head) -> dict[str, Tensor]:
-    """Say which share of each token's nominal band a mask covers; shapes as `token_shares`.
+    """Return which share of each token's nominal band a mask covers; shapes as `token_shares`.
 
     Part k of P is the k-th of P equal bands here, whatever MMA has learned to read: the same tokens
     for every network, so that networks can be compared token by token.

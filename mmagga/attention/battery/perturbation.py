@@ -44,7 +44,7 @@ class Aim(NamedTuple):
         return Aim(self.right.to(device), self.rivals.to(device))
 
     def margin(self, embeddings: Tensor) -> Tensor:
-        """Give the margin of embeddings (K, D): (K,)."""
+        """Return the margin of embeddings (K, D): (K,)."""
         units = F.normalize(embeddings)
         return units @ self.right - (units @ self.rivals.T).amax(1)
 
@@ -85,7 +85,7 @@ def erasure(
 def _loss_of_margin(
     head: Head, feature: Tensor, branch: int, tokens: Tensor, aim: Aim
 ) -> Callable[[Tensor], np.ndarray]:
-    """Give the function from one branch's weights (K, N) to the losses of margin (K,)."""
+    """Return the function from one branch's weights (K, N) to the losses of margin (K,)."""
     width = tokens.shape[1]
     place = slice(branch * width, (branch + 1) * width)
     whole = aim.margin(head.bnneck(feature))
@@ -172,7 +172,7 @@ def deletion(
 def _block_maps(
     model: ClipModel, clips: Tensor, aim: Aim, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Give the maps to delete by: (T, rows, columns) each."""
+    """Return the maps to delete by: (T, rows, columns) each."""
     seen = look(model, clips)
     size = tuple(model.maps(clips).shape[-2:])
     shuffled = swapped(

@@ -369,5 +369,5 @@ def _deletion_values(
 
 
 def _at(frame: pd.DataFrame, rows: Sequence[int]) -> pd.DataFrame:
-    """Say which clips the values of some clips belong to."""
+    """Return which clips the values of some clips belong to."""
     return frame.assign(clip_row=np.asarray(rows)[frame["clip_row"]])

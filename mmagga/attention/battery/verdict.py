@@ -127,7 +127,7 @@ def word_for(
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Say for each branch and occluder whether attention reacts, and whether that helps.
+    """Return for each branch and occluder whether attention reacts, and whether that helps.
 
     Returns:
         Columns branch, occluder, reacts (`REACTS`, all of them), helps (GGA's weights against

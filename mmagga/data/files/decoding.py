@@ -52,7 +52,7 @@ class BadFrame(DataError):
 def decode(
     source: str | Path | bytes, size: tuple[int, int] | None = None, *, name: str = "bytes"
 ) -> np.ndarray:
-    """Give a frame, from a file or its content, as (H, W, 3) uint8 RGB; see the module's table.
+    """Return a frame, from a file or its content, as (H, W, 3) uint8 RGB; see the module's table.
 
     `size` is (H, W); None keeps the frame's own. `name` stands for the content in errors.
     Raises BadFrame, a DataError.

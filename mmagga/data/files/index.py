@@ -62,7 +62,7 @@ class Report:
 
 
 def cache_dir(tracklets: Tracklets) -> Path:
-    """Give the folder for what is derived from a data set: $MMAGGA_CACHE or ~/.cache/mmagga, ….
+    """Return the folder for what is derived from a data set: $MMAGGA_CACHE or ~/.cache/mmagga, ….
 
     One folder for each data set, root and list of names; subsets and splits share it.
     """
@@ -110,13 +110,17 @@ def check(
 
     Bad frames are listed in `folder`/bad.csv (default `cache_dir(tracklets)`). With "error" any of
     them is a DataError, which counts them by kind and names the first; with "drop" they are left
-    out of their tracklets, whose persons and cameras stay as they are.
+    out of their tracklets, whose persons and cameras stay as they are, and so are frames that the
+    disk cannot read, for which "error" raises ResourceError.
     """
     folder = folder or cache_dir(tracklets)
     used = used_frames(tracklets)
     names = tracklets.names[used]
     refuse_escapes(names)
-    rows = scan(tracklets.root, names, decode=True, workers=workers, progress=progress)
+    rows = scan(
+        tracklets.root, names, decode=True, workers=workers, progress=progress,
+        skip_io=on_bad == "drop",
+    )  # fmt: skip
     bad = _bad_table(names, rows["kind"])
     path, listing = folder / "index.npz", folder / "bad.csv"
     _write_list(listing, bad)
@@ -242,7 +246,7 @@ def verify(
 
 
 def fingerprints(tracklets: Tracklets) -> dict[str, str | None]:
-    """Give two hashes: of the frames' bytes ("data", None if they were never checked), and of who
+    """Return two hashes: of frames' bytes ("data", None if they were never checked), and of who
     is in which split with which frames ("split"). Neither depends on where the data lie.
     """
     used = used_frames(tracklets)
@@ -264,7 +268,7 @@ def known_hashes(tracklets: Tracklets) -> np.ndarray | None:
 
 
 def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Give the (F,) names and the (F,) records of an index: bytes, hash, width, height, mode, …."""
+    """Return (F,) names and (F,) records of an index: bytes, hash, width, height, mode, …."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             names, rows, version = split_names(file["names"]), file["rows"], int(file["version"])

@@ -9,7 +9,7 @@ from mmagga.errors import DataError
 
 
 def positions(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give for each frame of each tracklet: its number in `names`, its row, its position there."""
+    """Return of each frame of each tracklet its number in `names`, its row, its position there."""
     first, length = tracklets.table["first"].to_numpy(), tracklets.lengths
     row = np.repeat(np.arange(len(length)), length)
     position = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
@@ -39,6 +39,6 @@ def refuse_escapes(names: np.ndarray) -> None:
 
 
 def _escapes(name: str) -> bool:
-    """Tell whether a name is empty, absolute, on a drive, through a parent, or cut by C."""
+    """Return whether a name is empty, absolute, on a drive, through a parent, or cut by C."""
     absolute = name[:1] in ("", "/", "\\") or name[1:2] == ":"
     return absolute or "\0" in name or (".." in name and ".." in re.split(r"[/\\]", name))

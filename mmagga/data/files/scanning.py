@@ -1,5 +1,6 @@
 """Looking at a million files, in worker processes: what each frame is, or what is wrong with it."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -45,13 +46,21 @@ ROW = np.dtype(
 
 
 def scan(
-    root: Path, names: np.ndarray, *, decode: bool, workers: int | None, progress: bool
+    root: Path,
+    names: np.ndarray,
+    *,
+    decode: bool,
+    workers: int | None,
+    progress: bool,
+    skip_io: bool = False,
 ) -> np.ndarray:
-    """Give (n,) records `ROW` of these files: bytes, hash and fault, and with `decode` pixels too.
+    """Return (n,) records `ROW` of files: bytes, hash and fault, and with `decode` their pixels.
 
-    `workers` processes, by default one for each CPU. Raises ResourceError if one of them is killed.
+    `workers` processes, by default one for each CPU. A file that the disk cannot read counts as
+    unreadable with `skip_io`. Raises ResourceError for it otherwise, and if a process is killed.
     """
-    task, look = "check" if decode else "verify", partial(_look, root, decode=decode)
+    task = "check" if decode else "verify"
+    look = partial(_look, root, decode=decode, skip_io=skip_io)
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     if workers is not None and workers < 1:
         raise SettingError(f"workers: at least 1, not {workers}")
@@ -111,12 +120,12 @@ def _spread(
         ) from error
 
 
-def _look(root: Path, names: np.ndarray, *, decode: bool) -> np.ndarray:
+def _look(root: Path, names: np.ndarray, *, decode: bool, skip_io: bool) -> np.ndarray:
     rows = np.zeros(len(names), ROW)
     for row, name in zip(rows, names, strict=True):
         path = root / name
-        row["bytes"], row["mtime"], row["ctime"] = _status(path)  # before the bytes are read
         try:
+            row["bytes"], row["mtime"], row["ctime"] = _status(path)  # before the bytes are read
             data = read_bytes(path)
             row["hash"] = file_hash(data)
             if decode:
@@ -125,4 +134,8 @@ def _look(root: Path, names: np.ndarray, *, decode: bool) -> np.ndarray:
                 row["height"], row["width"], _ = to_pixels(image, None, path).shape
         except BadFrame as error:
             row["kind"] = error.kind
+        except ResourceError as error:
+            if not (skip_io and getattr(error.__cause__, "errno", None) == errno.EIO):
+                raise
+            row["kind"] = "unreadable"
     return rows

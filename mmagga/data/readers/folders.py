@@ -110,7 +110,7 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 
 def last_number(name: str) -> int | None:
-    """Give the last number in a name: the person of `person012`, the frame of `0007.png`."""
+    """Return the last number in a name: the person of `person012`, the frame of `0007.png`."""
     numbers = re.findall(r"[0-9]+", Path(name).stem)
     return int(numbers[-1]) if numbers else None
 
@@ -157,7 +157,7 @@ class Gathered:
 
 
 def gap_note(gaps: Sequence[tuple[str, int]]) -> list[str]:
-    """Say which tracklets skip frame numbers: (tracklet, how many numbers)."""
+    """Return which tracklets skip frame numbers: (tracklet, how many numbers)."""
     if not gaps:
         return []
     total, first = sum(count for _, count in gaps), shorten([name for name, _ in gaps], 3)

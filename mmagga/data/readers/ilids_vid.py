@@ -67,7 +67,7 @@ def _persons(root: Path) -> list[str]:
 
 
 def _unused(root: Path, names: list[str]) -> list[str]:
-    """Say what the split files are that lie there too: often another kit's."""
+    """Describe the split files that lie there too: often another kit's."""
     notes = []
     for name in names:
         try:

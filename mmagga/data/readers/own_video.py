@@ -74,8 +74,9 @@ def load_mot(root: Path, split: int = 0) -> Tracklets:
             "tracklet itself is excluded"
         )
     notes.append(_identity_note(table["pid"].notna()))
-    one = len(cameras) == 1
-    return gathered.build(notes, queries_in_gallery=one, one_camera=one)
+    one, largest = len(cameras) == 1, table["pid"].max()
+    unnamed_from = 1 if pd.isna(largest) else int(largest) + 1
+    return gathered.build(notes, queries_in_gallery=one, one_camera=one, unnamed_from=unnamed_from)
 
 
 def crop_video(

@@ -49,7 +49,7 @@ def load_prid2011(root: Path, split: int = 0) -> Tracklets:
 
 
 def _short(root: Path, persons: list[str]) -> list[str]:
-    """Say who has fewer frames than anybody in the published splits has."""
+    """Return who has fewer frames than anybody in the published splits has."""
     short = [p for p in persons if min(len(list_frames(root / c / p)) for c in CAMERAS) < SHORTEST]
     if not short:
         return []

@@ -48,7 +48,7 @@ def read_splits(path: Path) -> list[Split]:
 
 
 def choose(dataset: str, splits: Sequence[Split], number: int, persons: Iterable[str]) -> Split:
-    """Give split `number` after checking it against the person folders there are.
+    """Return split `number` after checking it against the person folders there are.
 
     Raises MmaggaError for a number out of range, DataError for a split that is empty, repeats a
     person, or names one without a folder. That nobody is on both sides, `make_tracklets` checks.
@@ -77,7 +77,7 @@ def only_split(dataset: str, number: int) -> None:
 
 
 def origin(dataset: str, splits: Sequence[Split], source: str) -> str:
-    """Say in a sentence whether `splits`, read from `source`, are the published ones.
+    """Return a sentence on whether `splits`, read from `source`, are the published ones.
 
     Drawing the published indices from an unsorted directory listing permutes the persons, on each
     machine in its own way: such splits have the published pattern under other names.
@@ -95,13 +95,13 @@ def origin(dataset: str, splits: Sequence[Split], source: str) -> str:
 
 
 def fingerprint(content: Any) -> str:
-    """Give the SHA-256 of plain data, written as JSON without spaces and with sorted keys."""
+    """Return the SHA-256 of plain data, written as JSON without spaces and with sorted keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pattern(splits: Sequence[Split]) -> str:
-    """Give a fingerprint that no renaming of persons changes: who is tested together how often."""
+    """Hash who is tested together how often, whatever the persons are called."""
     persons = {name for split in splits for side in ("train", "test") for name in split[side]}
     tested = [set(split["test"]) for split in splits]
     return fingerprint(sorted("".join("01"[name in test] for test in tested) for name in persons))

@@ -119,7 +119,7 @@ class View:
     centre: tuple[float, float] = (PLATE_WIDTH / 2, PLATE_HEIGHT / 2)
 
     def project(self, right: float, up: float, away: float) -> Spot:
-        """Give the pixel of a point of the world."""
+        """Return the pixel of a point of the world."""
         cos, sin = cis(self.camera.pitch)
         down = self.camera.height - up
         depth = away * cos + down * sin
@@ -132,7 +132,7 @@ class View:
 
 
 def plate_view(camera: Camera, sharpness: float) -> View:
-    """Give the view of the whole plate, `sharpness` plate pixels to one of the standard size."""
+    """Return the view of the whole plate, `sharpness` plate pixels to one of the standard size."""
     return View(
         camera,
         camera.focal * sharpness,

@@ -50,5 +50,5 @@ class Dice:
 
 
 def cis(angle: float) -> tuple[float, float]:
-    """Give (cos, sin) of an angle, rounded so that every C library agrees on them."""
+    """Return (cos, sin) of an angle, rounded so that every C library agrees on them."""
     return round(math.cos(angle), 6), round(math.sin(angle), 6)

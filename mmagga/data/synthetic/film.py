@@ -112,7 +112,7 @@ def shots(spec: SyntheticSpec, plan: TrackletPlan, numbers: Sequence[int]) -> It
 
 
 def _who(spec: SyntheticSpec, plan: TrackletPlan) -> Person | None:
-    """Give the person of a tracklet; every third distractor is a detection of nobody."""
+    """Return the person of a tracklet; every third distractor is a detection of nobody."""
     if plan.pid > 0:
         return identity(spec.seed, plan.split, plan.index)
     if plan.pid == 0 and plan.index % 3 == 2:
@@ -225,7 +225,7 @@ def _detector(plan: TrackletPlan, dice: Dice) -> list[_Box]:
 
 
 def _box(whole: View, stance: Stance, tall: float, box: _Box, spec: SyntheticSpec) -> View:
-    """Give the crop of the plate in which the detector believes the person to be."""
+    """Return the crop of the plate in which the detector believes the person to be."""
     feet = whole.project(stance.right, 0.0, stance.away)
     crown = whole.project(stance.right, tall, stance.away)
     person = feet.y - crown.y

@@ -20,7 +20,7 @@ def _soft(edge: np.ndarray, width: float) -> np.ndarray:
 
 
 def cloth(garment: Garment) -> Texture | Colour:
-    """Give the texture of a patterned garment; plain ones are just a colour."""
+    """Return the texture of a patterned garment; plain ones are just a colour."""
     base, second = COLOURS[garment.colour], COLOURS[garment.second]
     pattern = _PATTERNS.get(garment.pattern)
     if pattern is None:
@@ -234,7 +234,7 @@ def backpack(person: Person) -> Texture:
 
 
 def leather(person: Person, shade: float) -> Colour:
-    """Give the colour of a bag, darker or brighter."""
+    """Return the colour of a bag, darker or brighter."""
     red, green, blue = COLOURS[person.bag.colour]
     return red * shade, green * shade, blue * shade
 

@@ -48,7 +48,7 @@ class Surface(NamedTuple):
 
 
 def plain(colour: Colour | np.ndarray) -> np.ndarray:
-    """Give a colour as an array that spreads over pictures, (3, 1, 1); leave pictures alone."""
+    """Return a colour as an array that spreads over pictures, (3, 1, 1); leave pictures alone."""
     array = np.asarray(colour, np.float32)
     return array[:, None, None] if array.ndim == 1 else array
 
@@ -84,7 +84,7 @@ class Canvas:
         self._x = np.arange(width, dtype=np.float32)[None, :] + np.float32(0.5)
 
     def window(self, x0: float, y0: float, x1: float, y1: float) -> "Window | None":
-        """Give the part of the canvas a box touches, or None."""
+        """Return the part of the canvas a box touches, or None."""
         height, width = self.labels.shape
         left, top = max(int(x0) - 2, 0), max(int(y0) - 2, 0)
         right, bottom = min(int(x1) + 3, width), min(int(y1) + 3, height)

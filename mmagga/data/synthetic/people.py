@@ -129,7 +129,7 @@ class Person:
     """What tells the members of the group apart."""
 
     def row(self) -> dict[str, str]:
-        """Give the line of the identities table."""
+        """Return the line of the identities table."""
         values = asdict(self)
         for name in ("upper", "jacket", "lower", "shoes", "bag"):
             worn = getattr(self, name)
@@ -171,7 +171,7 @@ _PLAIN = {"colour": "grey", "pattern": "plain"}
 
 
 def identity(seed: int, split: str, index: int) -> Person:
-    """Give the person with this place in "train", "test", "all", "distractor" or "passer-by"."""
+    """Return the person with this place in "train", "test", "all", "distractor" or "passer-by"."""
     name = f"{split} {index}"
     group, member = divmod(index, 3)
     if split not in ("train", "test", "all") or group % 2:

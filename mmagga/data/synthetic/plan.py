@@ -109,12 +109,12 @@ class TrackletPlan(NamedTuple):
         return "00-1" if self.pid < 0 else f"{self.pid:04d}"
 
     def stem(self, frame: int) -> str:
-        """Give MARS's name of a frame, counted from 0, without its extension."""
+        """Return MARS's name of a frame, counted from 0, without its extension."""
         return f"{self.folder}C{self.camid}T{self.number:04d}F{frame + 1:03d}"
 
 
 def plans(spec: SyntheticSpec) -> Iterator[TrackletPlan]:
-    """Give the tracklets in the order of the tables: training, then junk, distractors, test."""
+    """Return the tracklets in the order of the tables: training, then junk, distractors, test."""
     for index in range(spec.train_ids):
         yield from _person(spec, "train", index, index + 1)
     yield from _strays(spec, "junk", spec.junk, -1)

@@ -230,7 +230,7 @@ def _digest(files: Iterator[bytes]) -> bytes:
 
 
 def _paths(root: Path, layout: str, plan: TrackletPlan, t: int) -> tuple[Path, Path]:
-    """Give the files of a frame and of its mask."""
+    """Return the files of a frame and of its mask."""
     place = LAYOUTS[layout].place(plan, t)
     return root / f"{place}{LAYOUTS[layout].suffix}", root / "masks" / f"{place}.png"
 

@@ -1,5 +1,6 @@
 """Bad files are all found at once; identities never move; rot and hostile indexes are refused."""
 
+import errno
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from data.test_frames import BAD, picture, small_set, write_bad
 from PIL import Image
 
 from mmagga.data.files import index, scanning
+from mmagga.data.files.decoding import read_bytes
 from mmagga.data.files.index import (
     cache_dir,
     check,
@@ -26,6 +28,7 @@ from mmagga.data.files.index import (
 from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import make_tracklets
 from mmagga.errors import DataError, ResourceError
+from mmagga.system.shortage import shortage
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +131,26 @@ def test_drop_leaves_frames_out_and_swaps_nothing(tmp_path):
     assert loaded.table.equals(kept.table)
     assert loaded.names.tolist() == kept.names.tolist()
     assert loaded.notes == kept.notes
+
+
+@pytest.mark.parametrize("on_bad", ["error", "drop"])
+def test_a_frame_that_the_disk_cannot_read_is_dropped_only_if_asked(small, monkeypatch, on_bad):
+    lost = str(small.root / small.names[1])
+
+    def read(path):
+        if str(path) != lost:
+            return read_bytes(path)
+        error = OSError(errno.EIO, "Input/output error", lost)
+        raise shortage(error) from error
+
+    monkeypatch.setattr(scanning, "read_bytes", read)
+    if on_bad == "error":
+        with pytest.raises(ResourceError, match="the disk or network share"):
+            check(small, workers=1, progress=False)
+        return
+    report = check(small, workers=1, progress=False, on_bad="drop")
+    assert report.bad["kind"].tolist() == ["unreadable"]
+    assert report.tracklets.lengths.sum() == small.lengths.sum() - 1
 
 
 def test_nothing_left_is_an_error(tmp_path):
