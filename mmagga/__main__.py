@@ -84,7 +84,8 @@ def evaluate(
 ) -> None:
     """Evaluate the newest checkpoint of a run under its data set's protocol.
 
-    The CSV file says whom each query found, also where no query has a match to be scored.
+    The CSV file says whom each query found, also where no query has a match to be scored. The
+    embeddings are kept in the run folder, where browser and report find them.
 
     Example: python -m mmagga evaluate runs/synthetic-mmagga-05b8b9687039
 
@@ -99,6 +100,7 @@ def evaluate(
     from mmagga.retrieval.analysis import with_names
     from mmagga.retrieval.metrics import score
     from mmagga.runs.health import warning
+    from mmagga.runs.opened import OpenedRun
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
     from mmagga.system.distributed import from_first, processes
@@ -110,11 +112,15 @@ def evaluate(
     stem = "queries-partial" if partial else "queries"
     out = _writable(out or _in_folder(run, stem, config, ".csv"))
     with processes() as here:
-        model = Run(run).load_model(resolve_device(device), partial)
         tracklets = _load(config) if here.first else None
         from_first(None)  # the others come when the index of the frames is there
         tracklets = tracklets or _load(config)
-        scores = score(model, tracklets, config)
+        if here.size > 1 or partial:
+            model = Run(run).load_model(resolve_device(device), partial)
+            scores = score(model, tracklets, config)
+        else:  # keeps the embeddings in the run folder
+            opened = OpenedRun(Run(run), tracklets, config)
+            model, scores = opened.model, opened.scores
     if here.first:
         told = [note for note in tracklets.notes if note.startswith(("one camera", "identities"))]
         print(scores, *told, sep="\n")

@@ -6,6 +6,7 @@ from itertools import cycle
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -69,21 +70,17 @@ def camera_figure(pairs: pd.DataFrame, *, title: str) -> Figure:
     table = pairs.pivot(index="camid", columns="gallery_camid", values="mAP") * 100
     counts = pairs.pivot(index="camid", columns="gallery_camid", values="queries")
     rows, columns = table.shape
+    texts = table.map("{:.0f}".format) + counts.map("\nn = {:.0f}".format)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(1.6 + 0.95 * columns, 1.4 + 0.8 * rows))
-        image = axes.imshow(table, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        for i in range(rows):
-            for j in range(columns):
-                value = table.iat[i, j]
-                text = "–" if np.isnan(value) else f"{value:.0f}\nn = {counts.iat[i, j]:.0f}"
-                axes.text(j, i, text, ha="center", va="center", fontsize=9,
-                          color="black" if np.isnan(value) or value > 50 else "white")  # fmt: skip
-        axes.set_xticks(range(columns), table.columns)
-        axes.set_yticks(range(rows), table.index)
+        sns.heatmap(
+            table, annot=texts, fmt="", cmap="cividis", vmin=0, vmax=100, ax=axes,
+            annot_kws={"fontsize": 9}, cbar_kws={"label": "mAP (%); n: queries"},
+        )  # fmt: skip
         axes.set(xlabel="camera of the match", ylabel="camera of the query")
+        axes.tick_params(axis="y", rotation=0)
         axes.grid(False)
         axes.set_title(title, fontsize=10)
-        figure.colorbar(image, label="mAP (%); n: queries")
     return figure
 
 

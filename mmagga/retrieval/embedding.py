@@ -93,7 +93,9 @@ def embed_by_rules(
     weights = {name: _clip_weights(tracklets.lengths, frames, name) for name in rules}
     total = int((-(-tracklets.lengths // frames)).sum())
     loader = dense_loader(tracklets, frames, size, batch, workers=workers, packed=packed)
-    bar = progress_bar(enabled=progress, total=total, unit="clip", desc="embed")
+    splits = " and ".join(dict.fromkeys(tracklets.table["split"]))
+    what = f"embed {len(tracklets):,} tracklets ({splits})"
+    bar = progress_bar(enabled=progress, total=total, unit="clip", desc=what)
     sums: dict[str, Tensor] = {}
     done, limit = 0, batch
     with bar, _evaluating(model.to(device)), torch.inference_mode(), reading(loader):

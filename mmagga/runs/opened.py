@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmagga.config import Config
 from mmagga.data.files.index import fingerprints
 from mmagga.data.tracklets import Tracklets, searched_tracklets
 from mmagga.errors import ResourceError
+from mmagga.model.networks import ClipModel
 from mmagga.retrieval import (
     Embeddings,
     Protocol,
@@ -50,7 +51,7 @@ class OpenedRun:
         self.run, self.tracklets = run, tracklets
         self.config: Config = config or run.load_config()
         self.device = resolve_device(self.config.device)
-        self.model: nn.Module
+        self.model: ClipModel
         self.record: dict[str, Any]
         self.model, self.record = run.load_with_record(self.device)
         query, gallery = tracklets.split("query"), tracklets.split("gallery")

@@ -1,6 +1,7 @@
 """Every option of the hardware gives the same loss, within what it is known to round."""
 
 import dataclasses
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
@@ -77,7 +78,8 @@ def test_bf16_is_close(plain):
 
 @pytest.mark.slow
 def test_compiling_is_close(plain, monkeypatch):
-    compiling = Mock(side_effect=torch.compile)
+    # What is captured is the kit's matter; inductor's code for it is tested on GPUs.
+    compiling = Mock(side_effect=partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(torch, "compile", compiling)
     logs, model = stepped(small(compile=True), steps=1)
     assert_close(logs, plain[0][:1], 1e-3)
