@@ -77,7 +77,7 @@ def write_page(executed: Any, path: Path, folder: Path, figures: Path) -> Path:
         if cell.cell_type != "code":
             continue
         names = iter(re.findall(r'FIGURES / "(.+?)\.png"', cell.source))
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
@@ -91,14 +91,32 @@ def write_page(executed: Any, path: Path, folder: Path, figures: Path) -> Path:
                 link = Path(os.path.relpath(picture, folder)).as_posix()
                 output["data"] = {"text/markdown": f"![{name.replace('_', ' ')}]({link})"}
     text, _ = MarkdownExporter().from_notebook_node(executed)
-    text = re.sub(r"<style scoped>.*?</style>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"\]\((\d_\w+)\.ipynb\)", r"](\1.md)", text)
-    text = text.replace(f"{HERE.parent}/", "")  # paths start at the repository
     first = f"<!-- {path.name}, sha256 of its cells {source_hash(path)} -->\n\n"
     page = folder / f"{path.stem}.md"
-    lines = [line.rstrip() for line in text.strip().splitlines()]
-    page.write_text(first + re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n", encoding="utf-8")
+    page.write_text(first + tidy(text), encoding="utf-8")
     return page
+
+
+def _is_progress(output: Any) -> bool:
+    data = output.get("data", {})
+    bar = "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data
+    return bar or output.get("name") == "stderr"
+
+
+def _plain_tag(tag: re.Match) -> str:
+    """Keep of a tag's attributes those that say how many cells it spans."""
+    return "<" + tag[1] + "".join(re.findall(r' (?:col|row)span="?\d+"?', tag[2])) + ">"
+
+
+def tidy(text: str) -> str:
+    """Take out of a page what Markdown viewers drop or what differs from run to run."""
+    text = re.sub(r"<style.*?</style>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<(table|thead|tbody|tr|th|td|div)\b([^>]*)>", _plain_tag, text)
+    text = re.sub(r"\s*\n\s*(?=</?(?:th|td|/tr|thead|tbody|tr)\b)", "", text)
+    text = re.sub(r"\]\((\d_\w+)\.ipynb\)", r"](\1.md)", text)
+    text = text.replace(f"{HERE.parent}/", "")  # paths start at the repository
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
 def main() -> None:
