@@ -20,13 +20,13 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 KIT = Path(__file__).resolve().parents[1]
-SIZE = {"width": 1000, "height": 900}
+SIZE = {"width": 1060, "height": 980}
 MINUTE = 60_000
 
 
 def prepare(page: Page, address: str, dark: bool) -> None:
     """Run the notebook, and cover a part of the query."""
-    page.set_default_timeout(10 * MINUTE)
+    page.set_default_timeout(2 * MINUTE)
     page.goto(f"{address}/lab/tree/5_attention.ipynb?reset")
     ready = "window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel"
     page.wait_for_function(f"{ready}?.status === 'idle'")
@@ -39,7 +39,8 @@ def prepare(page: Page, address: str, dark: bool) -> None:
     page.locator(".mm-occluder select").select_option(label="a person")
     page.locator(".mm-result", has_text="→").wait_for()
     page.wait_for_timeout(3000)
-    page.locator(".mm-header").evaluate("e => e.scrollIntoView()")
+    page.evaluate("document.querySelectorAll('.Toastify').forEach(e => e.remove())")  # news
+    page.locator(".mm-browser").evaluate("e => e.scrollIntoView()")
     page.wait_for_timeout(1000)
 
 
@@ -49,7 +50,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=KIT / "figures" / "browser.png")
     parser.add_argument("--dark", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+    (KIT / "runs").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KIT / "runs") as folder, socket.socket() as free:
         shutil.copy(KIT / "notebooks" / "5_attention.ipynb", folder)
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -78,7 +80,7 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    Image.open(BytesIO(picture)).convert("RGB").quantize(256).save(args.out, optimize=True)
+    Image.open(BytesIO(picture)).convert("RGB").save(args.out, optimize=True)
     print(args.out)
 
 

@@ -35,7 +35,8 @@ def numbers(text):
 
 
 def test_it_is_short():
-    assert len(README.split()) <= 1500
+    words = [word for word in README.split() if any(c.isalnum() for c in word)]  # not | and ●
+    assert len(words) <= 1500
 
 
 @pytest.mark.parametrize("folder", [ROOT, RESULTS])

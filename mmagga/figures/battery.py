@@ -189,7 +189,7 @@ def robustness_figure(curves: pd.DataFrame, *, title: str) -> Figure:
                 _curves(axes, found, 100 if axis == "area" else 1)
                 axes.set(title=f"pasted: {occluder}", xlabel=label)
             line[0].set_ylabel("mAP (%)")
-        grid[0, 0].set_ylim(bottom=0)
+        grid[0, 0].set_ylim(0, 102)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9)

@@ -54,7 +54,7 @@ def _distances(axes: Axes, steps: pd.DataFrame) -> None:
     low, high = steps["distance_5"], steps["distance_95"]
     axes.fill_between(steps["step"], low, high, color=BLUE, alpha=0.2, lw=0)
     axes.plot(steps["step"], steps["distance_50"], color=BLUE, label="median, 5–95 % band")
-    axes.axhline(14.5, color=RED, ls="--", lw=1, label="14.5: official triplet turns round")
+    axes.axhline(14.5, color=RED, ls="--", lw=1, label="14.5: the official triplet reverses")
     axes.set(title="Distances in a batch", ylabel="Euclidean distance")
     axes.set_ylim(0, max(18, 1.25 * high.max()))
     axes.legend(loc="upper left", bbox_to_anchor=(0, 0.78))
