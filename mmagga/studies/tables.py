@@ -274,7 +274,10 @@ def ledger_table(ledger: pd.DataFrame, of: str) -> Table:
     marks = pd.DataFrame(bold, cells.index, cells.columns)
     words = ledger[["convention", "changes", "used_by"]].itertuples(index=False)
     notes = tuple(f"{name}: {changes}. Used by: {used_by}." for name, changes, used_by in words)
-    caption = f"One network, every convention: {of}. Percent; Δ is to the paper's convention."
+    caption = (
+        f"One network, every convention: {of}. Percent; Δ is to the paper's convention, over the "
+        "queries that both score."
+    )
     return Table(cells, marks, caption, notes)
 
 
