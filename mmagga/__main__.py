@@ -64,9 +64,10 @@ def train(args: list[str]) -> None:
     from mmagga.cli.flags import parse
     from mmagga.runs.run import Run
     from mmagga.runs.status import reached
-    from mmagga.training import loop
 
     config, runs, steal = parse(args, inspect.getdoc(train))
+    from mmagga.training import loop  # with torch, which help and refusals do without
+
     run = loop.train(config, Run.of(config, runs).folder, steal=steal)
     if os.environ.get("RANK", "0") == "0":  # torchrun's other processes say nothing
         print(f"run: {run.folder}\n{reached(run.load_metrics())}")

@@ -51,6 +51,20 @@ def test_help_shows_an_example_that_is_valid(verb, capsys):
     assert called
 
 
+@pytest.mark.parametrize(
+    "words", [["--help"], ["status"], *([*v.split(), "--help"] for v in VERBS)]
+)
+def test_help_and_status_do_without_torch(words, tmp_path):
+    code = (
+        "import sys; from mmagga.__main__ import main; main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_choices_are_all_there_are():
     """They are said twice, so that help need not import what renders."""
     hints = get_type_hints(render)
