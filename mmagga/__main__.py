@@ -405,7 +405,7 @@ def data_check(
     if verify:
         print(f"{index.verify(tracklets, workers=workers):,} frames are what they were")
     else:
-        print(index.check(tracklets, workers=workers, on_bad=on_bad))
+        print(index.check_frames(tracklets, workers=workers, on_bad=on_bad))
 
 
 def data_pack(

@@ -242,7 +242,7 @@ _RANGES = {
 """The smallest and the largest value of each number."""
 
 
-def check(config: Config) -> None:
+def check_settings(config: Config) -> None:
     """Raise SettingError for a number that is out of range, infinite or NaN."""
     if not config.stages:
         raise SettingError("stages: at least 1, not 0")

@@ -8,7 +8,7 @@ from mmagga.config import (
     PAPER,
     Config,
     StageConfig,
-    check,
+    check_settings,
     config_hash,
     from_dict,
     preset,
@@ -100,9 +100,9 @@ def test_numbers_that_no_run_can_have(name, value):
     if group:
         value = dataclasses.replace(getattr(DEMO, group), **{field: value})
     with pytest.raises(SettingError, match=r"at least|from"):
-        check(dataclasses.replace(DEMO, **{group or field: value}))
+        check_settings(dataclasses.replace(DEMO, **{group or field: value}))
 
 
 @pytest.mark.parametrize("config", [DEMO, PAPER, preset("ilids_vid", Path("d"))])
 def test_presets_can_be_run(config):
-    check(config)
+    check_settings(config)

@@ -53,7 +53,8 @@ def load_checked(
 
     With `compare=False` an index is believed, see `mmagga.data.files.index.checked`.
 
-    Raises DataError for bad frames, see `mmagga.data.files.index.check`; else as `load_tracklets`.
+    Raises DataError for bad frames, see `mmagga.data.files.index.check_frames`; else as
+    `load_tracklets`.
     """
     tracklets = load_tracklets(dataset, root, split, preset=preset)
     return checked(tracklets, progress=progress, compare=compare)

@@ -21,7 +21,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmagga.cli.flags import command
-from mmagga.config import Config, check, total_epochs
+from mmagga.config import Config, check_settings, total_epochs
 from mmagga.data import load_checked
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
@@ -103,7 +103,7 @@ def cells(
         for config in [replace(changed(base, changes), seed=seed, split=split)]
     ]
     for cell in found:
-        check(cell.config)
+        check_settings(cell.config)
     return found
 
 

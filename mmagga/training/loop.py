@@ -18,7 +18,7 @@ from torch import Tensor
 from mmagga.config import (
     AugmentConfig,
     Config,
-    check,
+    check_settings,
     learning_rates,
     science,
     stage_of,
@@ -149,7 +149,7 @@ def train(
     a signal asks for it; after each of them the same call goes on from the last checkpoint.
     """
     run = Run(Path(folder)) if folder else Run.of(config)
-    check(config)
+    check_settings(config)
     if tracklets is None:
         find_reader(config.dataset)
     device = resolve_device(config.device)

@@ -36,7 +36,7 @@ class _OutdatedError(DataError):
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found. `print` it."""
+    """What `check_frames` found. `print` it."""
 
     tracklets: Tracklets
     """What is left: all of it, or all but the bad frames and the tracklets they emptied."""
@@ -98,7 +98,7 @@ def _cache_base(name: str) -> Path:
     return temporary
 
 
-def check(
+def check_frames(
     tracklets: Tracklets,
     folder: Path | None = None,
     *,
@@ -136,7 +136,7 @@ def check(
 
 
 def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
-    """Restrict `tracklets` to the frames that `check` found good; opens no frame.
+    """Restrict `tracklets` to the frames that `check_frames` found good; opens no frame.
 
     Raises DataError if there is no index, if it is damaged, names paths outside the root, or does
     not know some frame.
@@ -155,7 +155,7 @@ def checked(tracklets: Tracklets, *, progress: bool = True, compare: bool = True
     bytes are others: these are named in a warning and in `notes`, and the index has the new ones
     from then on. `compare=False` believes the index.
 
-    Raises DataError, see `check`, if a frame is bad.
+    Raises DataError, see `check_frames`, if a frame is bad.
     """
     folder = cache_dir(tracklets)
     path, used = folder / "index.npz", used_frames(tracklets)
@@ -165,7 +165,7 @@ def checked(tracklets: Tracklets, *, progress: bool = True, compare: bool = True
             raise _OutdatedError
         at, (known, rows) = _locate(names, path)
     except _OutdatedError:
-        check(tracklets, progress=progress)
+        check_frames(tracklets, progress=progress)
         at, (known, rows) = _locate(names, path)
     else:
         if compare:

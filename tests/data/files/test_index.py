@@ -18,7 +18,7 @@ from mmagga.data.files import index, scanning
 from mmagga.data.files.decoding import read_bytes
 from mmagga.data.files.index import (
     cache_dir,
-    check,
+    check_frames,
     checked,
     load_index,
     quality,
@@ -44,7 +44,7 @@ def small(tmp_path):
 
 
 def quiet_check(tracklets, **options):
-    return check(tracklets, **({"progress": False, "workers": 1} | options))
+    return check_frames(tracklets, **({"progress": False, "workers": 1} | options))
 
 
 def with_bad_files(root: Path):
@@ -146,9 +146,9 @@ def test_a_frame_that_the_disk_cannot_read_is_dropped_only_if_asked(small, monke
     monkeypatch.setattr(scanning, "read_bytes", read)
     if on_bad == "error":
         with pytest.raises(ResourceError, match="the disk or network share"):
-            check(small, workers=1, progress=False)
+            check_frames(small, workers=1, progress=False)
         return
-    report = check(small, workers=1, progress=False, on_bad="drop")
+    report = check_frames(small, workers=1, progress=False, on_bad="drop")
     assert report.bad["kind"].tolist() == ["unreadable"]
     assert report.tracklets.lengths.sum() == small.lengths.sum() - 1
 
@@ -183,7 +183,7 @@ def test_frames_are_checked_once_and_then_known(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="are bad"):
         checked(tracklets, progress=False)
     left = quiet_check(tracklets, on_bad="drop").tracklets
-    monkeypatch.setattr(index, "check", None)  # nothing may be decoded again
+    monkeypatch.setattr(index, "check_frames", None)  # nothing may be decoded again
     assert checked(tracklets, progress=False).table.equals(left.table)
 
 
@@ -207,7 +207,7 @@ def test_the_data_set_is_never_written_to(tmp_path):
 def test_a_cache_inside_the_data_set_is_refused(small, monkeypatch):
     monkeypatch.setenv("MMAGGA_CACHE", str(small.root / "cache"))
     with pytest.raises(DataError, match="is inside the data set"):
-        check(small)
+        check_frames(small)
 
 
 def test_cache_folder_depends_on_root_and_names(small, tmp_path, cache):
@@ -456,11 +456,12 @@ import sys
 from pathlib import Path
 from mmagga.data.files import scanning
 scanning.CHUNK = 4
-from mmagga.data.files.index import check
+from mmagga.data.files.index import check_frames
 from mmagga.data.tracklets import make_tracklets
 root = Path({root!r})
 names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
-found = check(make_tracklets("own", root, [("train", 1, 1, 0, len(names))], names), workers=2)
+tracklets = make_tracklets("own", root, [("train", 1, 1, 0, len(names))], names)
+found = check_frames(tracklets, workers=2)
 print(found.frames, "frames")
 """
 
