@@ -46,6 +46,18 @@ def test_what_it_points_to_is_there(folder):
             assert (folder / target).exists(), target
 
 
+def test_the_lines_of_the_first_hour_are_counted():
+    tree = README.split("```\nmmagga/\n")[1].split("```")[0]
+    files = []
+    for line in tree.splitlines():
+        folder = line.split()[0] if line.split()[0].endswith("/") else ""
+        names = re.findall(r"(\w+)(?:\.py)? ●", line)
+        files += [ROOT / "mmagga" / folder / f"{name}.py" for name in names]
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    assert len(files) > 10
+    assert f"({lines:,} lines)" in README
+
+
 PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "data/results/README.md",
          "benchmarks/README.md"]  # fmt: skip
 
