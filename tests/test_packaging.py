@@ -129,6 +129,8 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel):
     assert {Path(name).suffix for name in installed} <= {
         ".py",
         ".html",
+        ".css",
+        ".js",
         ".typed",
         ".json",
         ".safetensors",
