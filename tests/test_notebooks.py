@@ -27,9 +27,12 @@ FIGURES = {
     "5_attention": {
         "attention_sheet.png", "frame_weights.png", "time_ridge.png", "weight_statistics.png",
     },
-    "6_battery": {"attention_forest.png", "attention_curves.png", "attention_harm.png"},
+    "6_battery": {
+        "attention_forest.png", "attention_curves.png", "attention_harm.png",
+        "attention_study.png",
+    },
 }  # fmt: skip
-ELSEWHERE: set[str] = set()
+ELSEWHERE = {"attention_study.png"}
 """Figures whose numbers are committed results; from notebook 2 on, all others have a CSV file."""
 SMALL = {"frames": 2, "ids_per_batch": 2, "clips_per_id": 2, "workers": 0}
 SHORT = {"stages": tuple(dataclasses.replace(s, epochs=1) for s in PAPER.stages), "milestones": ()}

@@ -130,6 +130,22 @@ def test_the_module_study_is_the_committed_one():
         assert shown[row.method] == pytest.approx([100 * row.mAP], abs=0.0501)
 
 
+def test_the_attention_table_is_the_committed_one():
+    shown, found = table("attention"), pd.read_csv(RESULTS / "attention.csv")
+    found = found[found["arm"] == "demo"].set_index(["measure", "branch", "occluder"])
+    interval, occluders = ["value", "low", "high"], ["filmed", "object", "person"]
+    for name, measure, branch, columns in (
+        ("GGA's weights less uniform ones", "gain over uniform weights", "parts", interval),
+        ("best weights within the bound, less uniform ones", "gain over uniform weights", "parts",
+         ["ceiling"]),
+        ("what the occluder costs", "harm (AP)", "all", interval),
+        ("of it through the weights", "harm (AP) through the weights", "all", interval),
+    ):  # fmt: skip
+        tried = occluders if branch == "all" else ["none", *occluders]
+        wanted = [100 * found.loc[(measure, branch, o), c] for o in tried for c in columns]
+        assert shown[name] == pytest.approx(wanted, abs=0.0501), name
+
+
 def test_the_start_weights_have_the_scores_of_their_card():
     card = json.loads((ROOT / "mmagga/model/rendered_v1.json").read_text("utf-8"))["scores"]
     said = " ".join(README.split())

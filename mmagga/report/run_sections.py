@@ -154,7 +154,7 @@ def measured(run: Run, config: Config, tested: Tested | None) -> Section:
     path = run.folder / f"ledger{suffix}.csv"
     if not path.exists():
         missing.append(f"every convention: python -m mmagga ledger {how}")
-    elif (ledger := _read(path, ["protocol", "mAP"], missing)) is not None:
+    elif (ledger := _read(path, ["convention", "mAP"], missing)) is not None:
         tables.append(ledger_table(ledger, run.folder.name))
         mAP = float(ledger["mAP"].iat[0])  # the paper's convention comes first
         if tested and not tested.has(mAP):
