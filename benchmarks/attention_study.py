@@ -268,7 +268,7 @@ def main() -> None:
         stem = f"attention_{args.name}" if args.name else "attention"
         words = pd.read_csv(args.out / f"{stem}_verdicts.csv")
         shown = words[(words["run"] == "pooled") & words["occluder"].isin(["none", "all"])]
-        print(shown.drop(columns="run").fillna("").to_string(index=False))
+        print(shown.drop(columns="run").astype(object).fillna("").to_string(index=False))
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

@@ -304,7 +304,7 @@ def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
     by_row = study.set_index(["arm", "branch", "measure", "occluder"])
     pooled = verdicts[(verdicts["run"] == "pooled") & (verdicts["occluder"] == "all")]
     rows = []
-    for words in pooled.fillna("").itertuples():
+    for words in pooled.astype(object).fillna("").itertuples():
         row = {"arm": words.arm, "branch": words.branch}
         for head, (measure, occluder, unit, digits) in ATTENTION.items():
             key = words.arm, words.branch, measure, occluder

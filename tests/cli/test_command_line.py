@@ -51,9 +51,7 @@ def test_help_shows_an_example_that_is_valid(verb, capsys):
     assert called
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["status"], *([*v.split(), "--help"] for v in VERBS)]
-)
+@pytest.mark.parametrize("words", ["--help", "status", *(f"{verb} --help" for verb in VERBS)])
 def test_help_and_status_do_without_torch(words, tmp_path):
     code = (
         "import sys; from mmagga.__main__ import main; main(sys.argv[1:]); "
