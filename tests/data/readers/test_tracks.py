@@ -113,6 +113,7 @@ def test_what_is_refused_is_told_with_its_line(tmp_path, text, message):
         (zipped("a.txt", "b.txt"), "holds 2 files, expected one"),
         (b"BZh91AY&SY", "is packed, neither by gzip nor by zip"),
     ],
+    ids=["latin-1", "cut gzip", "cut zip", "two files", "bzip2"],  # bytes of archives hold the time
 )
 def test_bytes_that_are_no_text(tmp_path, data, message):
     with pytest.raises(DataError, match=message):
