@@ -1,9 +1,10 @@
 """Trained network, untrained network and embeddings that learn nothing, on the same queries: CSV.
 
     python benchmarks/yardsticks.py --root data/synthetic-demo --out data/results/demo.csv
-    python benchmarks/yardsticks.py --dataset prid2011 --root FOLDER --splits 0 1 2 --out FILE
+    python benchmarks/yardsticks.py --dataset prid2011 --root FOLDER --splits 0 1 2 --scratch --out FILE
 
-Each seed (or split) trains the DEMO network once; runs that exist are not trained again.
+Each seed (or split) trains the DEMO network once, with `--scratch` a second time from random weights;
+runs that exist are not trained again.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ def main(
     dataset: str = "synthetic",
     seeds: tuple[int, ...] = (0, 1, 2),
     splits: tuple[int, ...] = (),
+    scratch: bool = False,
     runs: Path = Path("runs"),
 ) -> None:
     """Compare on one data set, over seeds or, where `splits` are named, over splits."""
@@ -50,8 +52,14 @@ def main(
         methods = {
             "trained": query_and_gallery(model, tracklets, config),
             "untrained": query_and_gallery(untrained_like(model, config), tracklets, config),
-        } | without_learning[split]
-        for name, embeddings in methods.items():
+        }
+        if scratch:
+            random = dataclasses.replace(config.model, weights=None)
+            config = dataclasses.replace(config, model=random)
+            from_random = train(config, Run.of(config, runs).folder, tracklets=tracklets)
+            pair = query_and_gallery(from_random.load_model(), tracklets, config)
+            methods["trained from random weights"] = pair
+        for name, embeddings in (methods | without_learning[split]).items():
             scores = evaluate(*embeddings, protocol)
             interval = bootstrap(scores.per_query)
             row = {"dataset": dataset, "seed": seed, "split": split, "method": name}

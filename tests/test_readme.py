@@ -5,10 +5,15 @@ import functools
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
+import parity_weights as pw
 import pytest
+import torch
+import trees
 import tyro
 
 from mmagga import config
@@ -172,3 +177,28 @@ def test_the_example_runs(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(code.replace('preset="demo"', 'preset="tiny"'), {})
     assert "mAP" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_commands_for_own_data_run_in_a_clean_environment(tmp_path):
+    """As printed, but for the folder, a smaller network and fewer epochs."""
+    trees.mars(tmp_path / "mars")
+    torch.save({"state_dict": pw.official_baseline()}, tmp_path / "mma.pth.tar")
+    (block,) = [b for b in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) if "mars" in b]
+    small = (
+        "--model.weights None --model.backbone resnet18 --frames 2 --height 128 --width 64 "
+        "--ids-per-batch 2 --clips-per-id 2 --workers 0 --stages 1:1e-4:all "
+    )
+    script = block.replace("/data/mars", "mars").replace("mars-mmagga-...", "mars-mmagga-*")
+    script = script.replace("train paper", f"train paper {small}")
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mAP") >= 3  # of the run at its end, of the run again, of the authors'
