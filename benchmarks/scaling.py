@@ -133,7 +133,7 @@ def one_process(repeats: int) -> None:
         clips = torch.randn(16, DEMO.frames, 3, 128, 64)[here.share(16)]
         for repeat in range(repeats + 1):
             start = time.process_time()
-            train_step(state, clips, labels, DEMO, here)
+            train_step(state, clips, labels, DEMO)
             if repeat and here.first:
                 print(time.process_time() - start)
 

@@ -1,10 +1,11 @@
 """Trained network, untrained network and embeddings that learn nothing, on the same queries: CSV.
 
     python benchmarks/yardsticks.py --root data/synthetic-demo --out data/results/demo.csv
-    python benchmarks/yardsticks.py --dataset prid2011 --root FOLDER --splits 0 1 2 --scratch --out FILE
+    python benchmarks/yardsticks.py --dataset prid2011 --root FOLDER --scratch --out FILE \
+        --splits 0 1 2
 
-Each seed (or split) trains the DEMO network once, with `--scratch` a second time from random weights;
-runs that exist are not trained again.
+Each seed (or split) trains the DEMO network once, with `--scratch` a second time from random
+weights; runs that exist are not trained again.
 """
 
 import dataclasses
@@ -56,8 +57,8 @@ def main(
         if scratch:
             random = dataclasses.replace(config.model, weights=None)
             config = dataclasses.replace(config, model=random)
-            from_random = train(config, Run.of(config, runs).folder, tracklets=tracklets)
-            pair = query_and_gallery(from_random.load_model(), tracklets, config)
+            model = train(config, Run.of(config, runs).folder, tracklets=tracklets).load_model()
+            pair = query_and_gallery(model, tracklets, config)
             methods["trained from random weights"] = pair
         for name, embeddings in (methods | without_learning[split]).items():
             scores = evaluate(*embeddings, protocol)

@@ -75,13 +75,22 @@ def swapped(
         )
     after = dict(before)
     for name in (name for name in before if name in names):  # in the head's order: draws follow it
-        after[name] = _swap(before[name], how, name, temperature, occluded, generator, attention)
+        after[name] = _swap(
+            before[name],
+            how,
+            name=name,
+            temperature=temperature,
+            occluded=occluded,
+            generator=generator,
+            attention=attention,
+        )
     return Attention(after.pop("global").squeeze(2), after)
 
 
 def _swap(
     w: Tensor,
     how: How,
+    *,
     name: str,
     temperature: float,
     occluded: Mapping[str, Tensor] | None,

@@ -78,7 +78,7 @@ class Found(NamedTuple):
 
 
 def find(
-    vectors: Tensor, query: Tensor, pids: np.ndarray, camids: np.ndarray, who: tuple[int, int],
+    vectors: Tensor, query: Tensor, *, pids: np.ndarray, camids: np.ndarray, who: tuple[int, int],
     top: int = 10,
 ) -> Found:  # fmt: skip
     """Rank (N, D) unit vectors by their cosine to `query` (D,), nearest first.

@@ -91,7 +91,7 @@ class Term(NamedTuple):
 
 
 def strip_tile(
-    frames: np.ndarray, match: bool | None = None, selected: bool = False, columns: int = 4,
+    frames: np.ndarray, match: bool | None = None, *, selected: bool = False, columns: int = 4,
     mark: bool = True,
 ) -> Image.Image:  # fmt: skip
     """Draw frames (n, h, w, 3) side by side in a border that says right or wrong.
@@ -180,7 +180,7 @@ def pair_view(
     """
     count, *size, _ = sides[0].frames.shape
     layout = Layout.of(count, tuple(size), 1 + len(sides[0].maps))
-    blocks = [_side(side, layout, scale, frame, opacity) for side in sides]
+    blocks = [_side(side, layout, scale, frame=frame, opacity=opacity) for side in sides]
     lower, legend = _terms(terms), _legend(scale, stamp)
     top = max(layout.total, height - lower.height - legend.height)
     image, draw = canvas(top + lower.height + legend.height, PAIR_WIDTH)
@@ -194,7 +194,7 @@ def pair_view(
     return Drawn(image, spots)
 
 
-def _side(side: Side, layout: Layout, scale: Scale, frame: int, opacity: float) -> Drawn:
+def _side(side: Side, layout: Layout, scale: Scale, *, frame: int, opacity: float) -> Drawn:
     """Draw one clip: its frames, its maps strip by strip, its frame weights."""
     h, w = layout.height, layout.width
     image, draw = canvas(layout.total, _SIDE)
@@ -210,7 +210,7 @@ def _side(side: Side, layout: Layout, scale: Scale, frame: int, opacity: float) 
     for place, (name, strip) in enumerate(strips.items()):
         left, top = layout.corner(place)
         label = side.labels.get(name, name) or "frames"
-        _caption(draw, layout, (left, top), label, side.notes.get(name, ()))
+        _caption(draw, layout, (left, top), name=label, notes=side.notes.get(name, ()))
         numbers = _numbers(scale.read(side.maps[name])) if name else None
         for t, picture in enumerate(strip):
             if edges is not None:
@@ -219,7 +219,7 @@ def _side(side: Side, layout: Layout, scale: Scale, frame: int, opacity: float) 
             image.paste(Image.fromarray(picture), (x, top))
             if side.repeats[t]:
                 hatch(draw, (x, top, x + w - 1, top + h - 1))
-            spots.append(_spot((x, top, w, h), label, t, numbers, side))
+            spots.append(_spot((x, top, w, h), label, t=t, numbers=numbers, side=side))
         x = left + frame * (w + GAP)
         draw.rectangle((x - 1, top - 1, x + w, top + h), outline=BLACK, width=2)
     _weights(draw, side, layout)
@@ -227,7 +227,7 @@ def _side(side: Side, layout: Layout, scale: Scale, frame: int, opacity: float) 
 
 
 def _spot(
-    box: tuple[int, int, int, int], label: str, t: int, numbers: np.ndarray | None, side: Side
+    box: tuple[int, int, int, int], label: str, *, t: int, numbers: np.ndarray | None, side: Side
 ) -> Spot:
     """Describe frame t of a strip; without numbers it is the frames themselves."""
     again = " (repeated)" if side.repeats[t] else ""
@@ -243,7 +243,12 @@ def _numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _caption(
-    draw: ImageDraw.ImageDraw, layout: Layout, at: tuple[int, int], name: str, notes: Sequence[str]
+    draw: ImageDraw.ImageDraw,
+    layout: Layout,
+    at: tuple[int, int],
+    *,
+    name: str,
+    notes: Sequence[str],
 ) -> None:
     """Name a strip: above it, or to its left."""
     left, top = at
@@ -265,7 +270,7 @@ def _weights(draw: ImageDraw.ImageDraw, side: Side, layout: Layout) -> None:
     tall, low = 40, 14
     most, base = max(2 / frames, float(side.weights.max())), top + tall
     line = [f"line: uniform, 1/{frames}"] if layout.columns == 2 else []
-    _caption(draw, layout, (left, top), "weight", line)
+    _caption(draw, layout, (left, top), name="weight", notes=line)
     for t, weight in enumerate(side.weights):
         x = left + t * step
         up = round(tall * float(weight) / most)

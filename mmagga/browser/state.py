@@ -253,7 +253,9 @@ class BrowserState(OpenedRun):
         pids, camids = self.all.pids, self.all.camids
         who = int(pids[row]), int(camids[row])
         vectors = self.gallery_vectors(swap, gallery_too)
-        return find(vectors, vector, pids[: self.searched], camids[: self.searched], who)
+        return find(
+            vectors, vector, pids=pids[: self.searched], camids=camids[: self.searched], who=who
+        )
 
     # --- a pair ---------------------------------------------------------------------------------
 
@@ -304,7 +306,7 @@ class BrowserState(OpenedRun):
     # --- the brush ------------------------------------------------------------------------------
 
     def covered(
-        self, seen: Seen, clip: int, frames: np.ndarray, mask: np.ndarray, key: Hashable
+        self, seen: Seen, clip: int, frames: np.ndarray, mask: np.ndarray, *, key: Hashable
     ) -> Seen:
         """Look at a tracklet of which one clip's frames are others now: the brush was there.
 

@@ -88,6 +88,19 @@ class Settings:
     brush: Brush | None = None
 
 
+class _Half(NamedTuple):
+    """One tracklet of the pair."""
+
+    seen: Seen
+    look: Look
+    """Under the weights that the controls choose."""
+    clip: int
+    similarity: Contribution
+    """To the other tracklet, taken apart."""
+    other: int
+    """Row of the other tracklet."""
+
+
 class View(NamedTuple):
     """Two pictures, the rank list, and what is said about them."""
 
@@ -114,7 +127,7 @@ def compose(state: BrowserState, settings: Settings) -> View:
     frame, clip = settings.frame, min(settings.clip, len(plain.frames) - 1)
     seen, mask = plain, None
     if settings.brush is not None:
-        seen, mask = _cover(state, plain, clip, frame, settings.brush)
+        seen, mask = _cover(state, plain, clip, frame, brush=settings.brush)
     before, after = state.weighted(plain, settings.swap), state.weighted(seen, settings.swap)
     vector = unit(after)
     found = state.rank(row, vector, settings.swap, settings.both)
@@ -129,8 +142,8 @@ def compose(state: BrowserState, settings: Settings) -> View:
 
     back = state.similarity(other_look, vector)
     sides = (
-        _side(state, seen, after, clip, whole, pick, settings, "Query"),
-        _side(state, other, other_look, other_clip, back, row, settings, "Gallery"),
+        _side(state, settings, _Half(seen, after, clip, whole, pick), "Query"),
+        _side(state, settings, _Half(other, other_look, other_clip, back, row), "Gallery"),
     )
     scale = _scale(state, settings.kind)
     stamp = f"{state.run.folder.name} · checkpoint {state.checkpoint} · {_weights_text(settings)}"
@@ -138,7 +151,9 @@ def compose(state: BrowserState, settings: Settings) -> View:
         sides, _terms(whole), scale,
         frame=frame, opacity=settings.opacity, stamp=stamp, height=pair_height(state),
     )  # fmt: skip
-    touch = _touch(state, settings, (before, after), clip, seen.frames[clip][frame], mask)
+    touch = _touch(
+        state, settings, (before, after), clip, frame=seen.frames[clip][frame], mask=mask
+    )
     trained = state.rank(row, state.vectors[row])
     plain_similarity = float(state.vectors[pick] @ state.vectors[row])
     similarities = _change(plain_similarity, float(whole.similarity[0]), ".4f")
@@ -157,11 +172,13 @@ def pair_height(state: BrowserState) -> int:
 
 
 def tile(
-    state: BrowserState, row: int, match: bool | None, selected: bool,
+    state: BrowserState, row: int, match: bool | None, *, selected: bool,
     count: int = TILE_FRAMES, mark: bool = True,
 ) -> Image.Image:  # fmt: skip
     """Draw a tracklet for the rank list."""
-    return strip_tile(state.strip(row, count, TILE), match, selected, count, mark)
+    return strip_tile(
+        state.strip(row, count, TILE), match, selected=selected, columns=count, mark=mark
+    )
 
 
 # --- words --------------------------------------------------------------------------------------
@@ -281,48 +298,43 @@ def _changes(
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def _maps(
-    state: BrowserState, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
-    settings: Settings,
-) -> dict[str, np.ndarray]:  # fmt: skip
+def _maps(state: BrowserState, settings: Settings, half: _Half) -> dict[str, np.ndarray]:
     """Return the maps (T, h, w) in [-1, 1] to be drawn, by the name of their row."""
     if settings.kind == "gradcam":
-        return {"Grad-CAM": state.cam(seen, clip, other)}
+        return {"Grad-CAM": state.cam(half.seen, half.clip, half.other)}
     if settings.kind == "referee":
-        return {"referee": state.referee(seen, clip, other) / _referee_bound(state)}
+        drop = state.referee(half.seen, half.clip, half.other)
+        return {"referee": drop / _referee_bound(state)}
     if settings.kind == "weight":
-        maps = state.weight_maps(one, clip)
+        maps = state.weight_maps(half.look, half.clip)
     else:
-        maps = state.contribution_maps(whole.parts, clip)
+        maps = state.contribution_maps(half.similarity.parts, half.clip)
     return maps if settings.part == "all" else {settings.part: maps[settings.part]}
 
 
-def _side(
-    state: BrowserState, seen: Seen, one: Look, clip: int, whole: Contribution, other: int,
-    settings: Settings, name: str,
-) -> Side:  # fmt: skip
-    maps = _maps(state, seen, one, clip, whole, other, settings)
-    attention = clip_attention(one, clip)
+def _side(state: BrowserState, settings: Settings, half: _Half, name: str) -> Side:
+    seen, clip = half.seen, half.clip
+    attention = clip_attention(half.look, clip)
     notes = {}
     if settings.kind == "weight":
         numbers = map_statistics(attention).items()
         notes = {n: [f"H {s.entropy.item():.3f}", f"R {s.ratio.item():.2f}"] for n, s in numbers}
     elif settings.kind == "contribution":
-        notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in whole.parts.items()}
+        notes = {n: [f"Σ {float(p[clip].sum()):+.3f}"] for n, p in half.similarity.parts.items()}
     where = f"camera {state.all.camids[seen.row]} · clip {clip + 1} of {len(seen.frames)}"
     title = f"{name}: {who(state, seen.row)} · {where}"
     occluders = None if seen.occluders is None else seen.occluders[clip]
     weights = attention.frames[0].numpy()
     labels = {part: part_name(part) for part in state.head.grids}
     return Side(
-        title, seen.frames[clip], maps, weights, seen.repeats[clip], notes, occluders, labels,
-        drag=name == "Query",
+        title, seen.frames[clip], _maps(state, settings, half), weights, seen.repeats[clip], notes,
+        occluders, labels, drag=name == "Query",
     )  # fmt: skip
 
 
 def _touch(
     state: BrowserState, settings: Settings, looks: tuple[Look, Look], clip: int,
-    frame: np.ndarray, mask: np.ndarray | None,
+    *, frame: np.ndarray, mask: np.ndarray | None,
 ) -> Drawn:  # fmt: skip
     """Draw the chosen frame as it is now, and the weights before and after the brush."""
     weighed = [clip_attention(one, clip) for one in looks]
@@ -360,15 +372,15 @@ def _bars(before: Attention, after: Attention, frame: int) -> Bars:
 
 
 def _cover(
-    state: BrowserState, seen: Seen, clip: int, frame: int, brush: Brush
+    state: BrowserState, seen: Seen, clip: int, frame: int, *, brush: Brush
 ) -> tuple[Seen, np.ndarray]:
     """Paste the brush's occluder; the same brush at the same place is the same picture."""
     frames = range(len(seen.frames[clip])) if brush.every else [frame]
     place, draws = brush.box(state.size), generator(0, "brush")
     cut = brush.occluder == "person"
     what = _person(state, seen.row, place[2:]) if cut else brush.occluder
-    covered, mask = paste(seen.frames[clip], what, frames, place, draws)
-    return state.covered(seen, clip, covered, mask, (brush, tuple(frames))), mask
+    covered, mask = paste(seen.frames[clip], what, frames, place, generator=draws)
+    return state.covered(seen, clip, covered, mask, key=(brush, tuple(frames))), mask
 
 
 def _person(state: BrowserState, row: int, size: tuple[int, int]) -> np.ndarray:

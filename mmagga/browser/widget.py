@@ -421,15 +421,22 @@ class AttentionBrowser(Panel):
             for widget in (self.tiles[k], button):
                 widget.layout.visibility = "visible" if there else "hidden"
             if there:
-                self._show_hit(k, ranks[k], rows[k], distances[k], known[k], rows[k] == view.pick)
+                self._show_hit(
+                    k,
+                    rank=ranks[k],
+                    row=rows[k],
+                    distance=distances[k],
+                    match=known[k],
+                    chosen=rows[k] == view.pick,
+                )
 
     def _show_hit(
-        self, k: int, rank: int, row: int, distance: float, match: bool | None, chosen: bool
+        self, k: int, *, rank: int, row: int, distance: float, match: bool | None, chosen: bool
     ) -> None:
         words = f"rank {rank}: {describe(self.state, row)}, distance {distance:.4f}"
         key = (self.state.split, rank, row, match, chosen)
         if self._shown.get(k) != key:
-            image = tile(self.state, row, match, chosen)
+            image = tile(self.state, row, match, selected=chosen)
             spot = Spot((0, 0, *image.size), words, what=k)
             self.tiles[k].show(png(image), words, [spot])
             self._shown[k] = key
@@ -526,10 +533,10 @@ class AttentionBrowser(Panel):
             "view": self.line,
         }
         query_row = self.state.first_query + self.settings.query
-        strip = tile(self.state, query_row, None, False, count=10, mark=False)
+        strip = tile(self.state, query_row, None, selected=False, count=10, mark=False)
         known = marks(self.state, query_row, np.array(self.rows))
         tiles = [
-            tile(self.state, row, match, row == self.view.pick)
+            tile(self.state, row, match, selected=row == self.view.pick)
             for row, match in zip(self.rows, known, strict=True)
         ]
         ranks = paste_grid(tiles, [button.description for button in self.hits])

@@ -51,11 +51,11 @@ def draw(
     erase[g.random(n) >= config.erase] = 0
     repeat = frames if config.per_clip else 1
     flip, top, left, erase = (np.repeat(v, repeat, axis=0) for v in (flip, top, left, erase))
-    tone = np.repeat(_tones(config.tone, clips, seed, epoch, step), frames, axis=0)
+    tone = np.repeat(_tones(config.tone, clips, seed=seed, epoch=epoch, step=step), frames, axis=0)
     return Draws(flip, top, left, erase, tone)
 
 
-def _tones(spread: float, clips: int, seed: int, epoch: int, step: int) -> np.ndarray:
+def _tones(spread: float, clips: int, *, seed: int, epoch: int, step: int) -> np.ndarray:
     """Draw a change of light and colour for each clip: (clips, 3, 2) factors and shifts.
 
     A pixel p in [0, 1] becomes gain · (contrast · (p - 1/2) + 1/2), which is linear in the

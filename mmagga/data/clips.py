@@ -181,6 +181,7 @@ class _DenseClips(Dataset):
         frames: int,
         size: tuple[int, int],
         batch: int,
+        *,
         packed: Path | None,
     ) -> None:
         self.t, self.batch, self.lengths = frames, batch, tracklets.lengths
@@ -223,6 +224,6 @@ def dense_loader(
     A batch holds clips of several tracklets, and a long tracklet spans several batches, so memory
     depends on `batch` alone.
     """
-    data = _DenseClips(tracklets, frames, size, batch, packed)
+    data = _DenseClips(tracklets, frames, size, batch, packed=packed)
     clip_bytes = frames * size[0] * size[1] * 3
     return read_in_processes(data, range(len(data)), workers, batch * clip_bytes)

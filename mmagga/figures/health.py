@@ -24,13 +24,13 @@ def health_figure(epochs: Records, *, title: str) -> Figure:
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(1, 4, figsize=(12, 3.1))
         figure.suptitle(title)
-        _branches(grid[0], steps, epochs, "dead", 100)
+        _branches(grid[0], steps, epochs, what="dead", unit=100)
         grid[0].axhline(100 * ALARM, color=RED, ls="--", lw=1)
         grid[0].set(title="Dead units", ylabel="% of a branch", ylim=(0, 100))
-        _branches(grid[1], steps, epochs, "guide", 1)
+        _branches(grid[1], steps, epochs, what="guide", unit=1)
         grid[1].axhline(MOST_ALIKE, color=RED, ls="--", lw=1)
         grid[1].set(title="Guides of two clips", ylabel="mean cosine", ylim=(0, 1.02))
-        _branches(grid[2], steps, epochs, "rank", 1)
+        _branches(grid[2], steps, epochs, what="rank", unit=1)
         grid[2].set(title="Effective rank", ylabel="of a batch's features")
         grid[2].set_ylim(bottom=0)
         grid[3].plot(steps, [100 * epoch["health"]["trunk"] for epoch in epochs], color=GREY)
@@ -43,7 +43,7 @@ def health_figure(epochs: Records, *, title: str) -> Figure:
     return figure
 
 
-def _branches(axes: Axes, steps: list[int], epochs: Records, what: str, unit: float) -> None:
+def _branches(axes: Axes, steps: list[int], epochs: Records, *, what: str, unit: float) -> None:
     names = list(epochs[-1]["health"]["dead"])
     for name, colour in zip(names, COLOURS, strict=False):
         values = [epoch["health"][what].get(name) for epoch in epochs]

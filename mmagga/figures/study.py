@@ -49,7 +49,7 @@ def attention_study_figure(study: pd.DataFrame, *, title: str) -> Figure:
             1, len(PANELS), sharey=True, figsize=(13, 2.2 + (0.16 + 0.13 * len(arms)) * len(rows))
         )
         for axes, (measure, (question, label, unit)) in zip(panels, PANELS.items()):
-            _draw(axes, study[study["measure"] == measure], rows, arms, unit)
+            _draw(axes, study[study["measure"] == measure], rows=rows, arms=arms, unit=unit)
             axes.set_title(question, fontsize=11)
             axes.set_xlabel(label, fontsize=9)
         labels = [f"{_NAMES.get(b, b)}, {_NAMES.get(o, o)}" for b, o in rows]
@@ -63,7 +63,7 @@ def attention_study_figure(study: pd.DataFrame, *, title: str) -> Figure:
 
 
 def _draw(
-    axes: Axes, found: pd.DataFrame, rows: list[tuple[str, str]], arms: list[str], unit: float
+    axes: Axes, found: pd.DataFrame, *, rows: list[tuple[str, str]], arms: list[str], unit: float
 ) -> None:
     axes.axvline(0, color=BLACK, lw=1, label="no effect")
     if len(found):

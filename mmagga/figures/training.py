@@ -25,7 +25,14 @@ def learning_curves(
         _losses(grid[0, 0], steps)
         _distances(grid[0, 1], steps)
         _scores(grid[0, 2], epochs)
-        _line(grid[1, 0], steps, "gradient", "Gradient norm of the weights", "L2 norm", BLUE)
+        _line(
+            grid[1, 0],
+            steps,
+            "gradient",
+            title="Gradient norm of the weights",
+            unit="L2 norm",
+            colour=BLUE,
+        )
         grid[1, 1].step(steps["step"], steps["lr"], where="post", color=BLACK)
         grid[1, 1].set(title="Learning rate", ylabel="Adam's rate", yscale="log")
         grid[1, 1].set_ylim(steps["lr"].min() / 2, steps["lr"].max() * 3)
@@ -81,7 +88,9 @@ def _speed(axes: Axes, timing: pd.DataFrame | None) -> None:
         axes.set_ylim(0, 1.25 * rate.max())
 
 
-def _line(axes: Axes, steps: pd.DataFrame, name: str, title: str, unit: str, colour: str) -> None:
+def _line(
+    axes: Axes, steps: pd.DataFrame, name: str, *, title: str, unit: str, colour: str
+) -> None:
     axes.plot(steps["step"], steps[name], color=colour, lw=1)
     axes.set(title=title, ylabel=unit, yscale="log")
 

@@ -10,8 +10,9 @@ import torch
 
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError
+from mmagga.retrieval.distances import Search
 from mmagga.retrieval.embedding import Embeddings
-from mmagga.retrieval.metrics import MAX_RANK, Scores, Search
+from mmagga.retrieval.metrics import MAX_RANK, Scores
 from mmagga.retrieval.protocol import Protocol
 from mmagga.retrieval.uncertainty import DRAWS, bootstrap
 

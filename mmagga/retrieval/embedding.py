@@ -143,6 +143,7 @@ def tracklet_embeddings(
     tracklets: Tracklets,
     config: Config,
     rules: Sequence[str] = ("dense",),
+    *,
     bar: bool = True,
 ) -> dict[str, Embeddings]:
     """Embed tracklets by `rules` on the device, in the precision and at the size of a run.

@@ -61,13 +61,14 @@ def ordered(
         "found": first == 1,
         "unmatched": np.isnan(precision),
     }[show]
-    key = _key(precision, rule, seed, occluded, other)
+    key = _key(precision, rule=rule, seed=seed, occluded=occluded, other=other)
     order = np.argsort(np.where(np.isnan(key), np.inf, key), kind="stable")
     return order[kept[order]]
 
 
 def _key(
     precision: np.ndarray,
+    *,
     rule: str,
     seed: int,
     occluded: np.ndarray | None,

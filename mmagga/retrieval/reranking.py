@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from scipy.sparse import csc_array, csr_array, vstack
 
+from mmagga.retrieval.distances import Search, between
 from mmagga.retrieval.embedding import Embeddings
-from mmagga.retrieval.metrics import Scores, Search, between, score_rows
+from mmagga.retrieval.metrics import Scores, score_rows
 from mmagga.retrieval.protocol import Protocol
 
 _ROWS = 64

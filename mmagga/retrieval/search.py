@@ -10,8 +10,9 @@ import torch
 
 from mmagga.errors import DataError
 from mmagga.retrieval.analysis import distance_histogram
+from mmagga.retrieval.distances import Search
 from mmagga.retrieval.embedding import Embeddings
-from mmagga.retrieval.metrics import Search, nearest_rows
+from mmagga.retrieval.metrics import nearest_rows
 from mmagga.retrieval.protocol import Protocol
 from mmagga.retrieval.stored import StoredEmbeddings
 

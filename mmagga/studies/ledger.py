@@ -135,6 +135,7 @@ def ledger_of(
     query: Embeddings,
     gallery: Embeddings,
     protocol: Protocol,
+    *,
     train: Embeddings | None = None,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
@@ -195,29 +196,33 @@ def _evaluations(
     device = resolve_device(config.device)
     sides = [tracklets.split(name) for name in ("query", "gallery")]
     rules = ("dense", *_RULES.values())
-    query, gallery = _embed_sides(model, sides, config, rules, bar)
+    query, gallery = _embed_sides(model, sides, config, rules=rules, bar=bar)
     dense = query.pop("dense"), gallery.pop("dense")
-    references = _references(model, tracklets, config, dense, bar)
+    references = _references(model, tracklets, config, dense, bar=bar)
     yield from _of_embeddings(dense, standard, references, device)
     for name, rule in _RULES.items():
         yield name, evaluate(query.pop(rule), gallery.pop(rule), standard, device=device)
     for name, how in _SAMPLES.items():
         few = [sampled(side, config.frames, how, config.seed) for side in sides if len(side)]
-        pair = [side["dense"] for side in _embed_sides(model, few, config, ("dense",), bar)]
+        pair = [
+            side["dense"] for side in _embed_sides(model, few, config, rules=("dense",), bar=bar)
+        ]
         yield name, evaluate(pair[0], pair[1], standard, device=device)
 
 
 def _embed_sides(
-    model: nn.Module, sides: Sequence[Tracklets], config: Config, rules: Sequence[str], bar: bool
+    model: nn.Module, sides: Sequence[Tracklets], config: Config, *, rules: Sequence[str], bar: bool
 ) -> list[dict[str, Embeddings]]:
     """Embed queries and gallery by each rule; of a single camera the gallery has no rows."""
-    found = [tracklet_embeddings(model, side, config, rules, bar) for side in sides if len(side)]
+    found = [
+        tracklet_embeddings(model, side, config, rules, bar=bar) for side in sides if len(side)
+    ]
     empty = {rule: Embeddings(*(field[:0] for field in e)) for rule, e in found[0].items()}
     return [*found, empty][:2]
 
 
 def _references(
-    model: nn.Module, tracklets: Tracklets, config: Config, test: Pair, bar: bool
+    model: nn.Module, tracklets: Tracklets, config: Config, test: Pair, *, bar: bool
 ) -> Iterator[tuple[str, Embeddings]]:
     """Yield where camera means come from; training people only if they show all test cameras."""
     train = tracklets.split("train")

@@ -106,7 +106,7 @@ def judge(
     if not scores[MODEL].valid_queries:
         raise DataError(str(scores[MODEL]))
     rows = [_row(name, found, scores[MODEL]) for name, found in scores.items()]
-    ledger = ledger_of(*pair, chosen, train)
+    ledger = ledger_of(*pair, chosen, train=train)
     return Judged(scores[MODEL], pd.DataFrame(rows), ledger, _ranks(pair, chosen, names, top))
 
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,17 @@ from mmagga.config import (
     Config,
     check_settings,
     learning_rates,
-    science,
     stage_of,
-    total_epochs,
     warmup_factor,
 )
 from mmagga.data import find_reader, load_checked
 from mmagga.data.augment import Draws, apply, draw
-from mmagga.data.clips import Batch, steps_per_epoch, train_loader, training_labels
-from mmagga.data.files.index import checked, fingerprints
+from mmagga.data.clips import Batch, train_loader
+from mmagga.data.files.index import checked
 from mmagga.data.tracklets import Tracklets
 from mmagga.data.workers import reading
-from mmagga.errors import CheckpointError, DataError, NumericError, ResourceError, Stopped
+from mmagga.errors import DataError, NumericError, ResourceError, Stopped
 from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
-from mmagga.model.build import from_scratch
-from mmagga.model.fast import prepare
 from mmagga.randomness import seed_torch
 from mmagga.retrieval import Scores
 from mmagga.retrieval.metrics import score
@@ -42,20 +37,20 @@ from mmagga.runs.lock import RunLock
 from mmagga.runs.run import Run
 from mmagga.system.device import autocast, resolve_device, settings
 from mmagga.system.distributed import (
-    World,
     any_of,
     from_first,
     gather,
     processes,
     share_statistics,
     sum_gradients,
-    synchronise_batchnorm,
+    world,
 )
 from mmagga.system.interrupt import StopRequest
 from mmagga.system.shortage import out_of_memory, shortage
 from mmagga.training.health import health
+from mmagga.training.plan import Plan, resume
 from mmagga.training.recorder import Recorder
-from mmagga.training.state import TrainState, initial_state, make_optimizer
+from mmagga.training.state import TrainState, make_optimizer
 
 # --- one step -----------------------------------------------------------------------------------
 
@@ -90,14 +85,13 @@ def compute_losses(
 
 
 def train_step(
-    state: TrainState, clips: Tensor, labels: Tensor, config: Config, here: World | None = None
+    state: TrainState, clips: Tensor, labels: Tensor, config: Config
 ) -> dict[str, float]:
     """Do one optimiser step on normalised clips (B / processes, T, 3, H, W); give the losses.
 
     `labels` (B,) are those of the whole batch. Raises NumericError, before any weight is changed,
     if the loss or the gradient is not finite.
     """
-    processes = here.size if here else 1
     state.model.train()
     total, values = compute_losses(state, clips, labels, config)
     state.optimizer.zero_grad(set_to_none=True)
@@ -121,7 +115,7 @@ def train_step(
         # The weight of the centre loss must not slow the centres themselves (authors' code).
         # Every process has their whole gradient: the mean keeps them alike to the last bit.
         sum_gradients([state.centers.centers])
-        state.centers.centers.grad.div_(config.loss.center * processes)
+        state.centers.centers.grad.div_(config.loss.center * world().size)
         state.center_optimizer.step()
     state.optimizer.step()
     state.step += 1
@@ -154,7 +148,7 @@ def train(
         find_reader(config.dataset)
     device = resolve_device(config.device)
     try:
-        _open_and_train(run, config, tracklets, device, bar, watch, steal)
+        _open_and_train(run, config, tracklets, device, bar=bar, watch=watch, steal=steal)
     except (OSError, RuntimeError, MemoryError) as error:
         if (short := shortage(error)) is None:
             raise
@@ -167,6 +161,7 @@ def _open_and_train(
     config: Config,
     tracklets: Tracklets | None,
     device: torch.device,
+    *,
     bar: bool,
     watch: Callable[[Run], object] | None,
     steal: bool,
@@ -184,47 +179,29 @@ def _open_and_train(
                 tracklets = checked(tracklets, progress=bar, compare=config.compares_frames())
         from_first(None)  # the others come when the index of the frames is there
         tracklets = tracklets or _load(config, False)
-        recorder = Recorder(run, config, here, bar, watch)
+        plan = Plan(run, config, tracklets, here, device)
+        recorder = Recorder(plan, bar, watch)
         with RunLock(run.folder, steal) if here.first else nullcontext():
-            _train(run, config, tracklets, here, device, recorder)
+            _train(plan, recorder)
 
 
-def _train(
-    run: Run,
-    config: Config,
-    tracklets: Tracklets,
-    here: World,
-    device: torch.device,
-    recorder: Recorder,
-) -> None:
-    people = tracklets.split("train")
-    _, num_ids = training_labels(people)
-    steps, rates, end = (
-        steps_per_epoch(people, config),
-        learning_rates(config),
-        total_epochs(config),
-    )
-    facts = {"num_ids": num_ids, "processes": here.size, "config": science(config)}
-    facts |= fingerprints(tracklets)
-    share = here.share(config.ids_per_batch * config.clips_per_id)
-    state = resume(run, config, facts, steps, device, here)
+def _train(plan: Plan, recorder: Recorder) -> None:
+    config, here, people, steps = plan.config, plan.here, plan.people, plan.steps
+    rates, share = learning_rates(config), plan.share
+    state = resume(plan)
     if recorder.bar and state.model.start:
         print(state.model.start)
-    redo = from_first(here.first and _unrecorded(run, config, state.step, steps))
-    if state.step == end * steps and not redo:
+    redo = from_first(here.first and plan.lacks_record(state.step))
+    if state.step == plan.total and not redo:
         return
     if here.first:
-        run.open(config)
-        run.rewind(state.step, redo)
+        plan.run.open(config)
+        plan.run.rewind(state.step, redo)
     start = divmod(state.step, steps)
-    batches = train_loader(people, config, start=start, stop_epoch=end, share=share)
-    with (
-        recorder.begin(state.step, steps, tracklets, redo),
-        StopRequest() as stop,
-        reading(batches),
-    ):
+    batches = train_loader(people, config, start=start, stop_epoch=plan.epochs, share=share)
+    with recorder.begin(state.step, redo), StopRequest() as stop, reading(batches):
         if redo:
-            _record_epoch(recorder, state, people, tracklets, steps, share)
+            _record_epoch(plan, state, recorder)
         for batch in batches:
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
@@ -233,10 +210,10 @@ def _train(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             seed_torch(config.seed, "dropout", state.step, here.rank)
-            clips = augmented(batch, config.augment, config.seed, device, share=share)
-            labels = batch.labels.to(device)
+            clips = augmented(batch, config.augment, config.seed, plan.device, share=share)
+            labels = batch.labels.to(plan.device)
             try:
-                log = train_step(state, clips, labels, config, here)
+                log = train_step(state, clips, labels, config)
             except NumericError as error:
                 recorder.failure(state.step, batch, people, error)
                 raise
@@ -250,17 +227,16 @@ def _train(
             end_of_stage = end_of_epoch and within + 1 == config.stages[stage].epochs
             if end_of_stage:
                 recorder.matrices(state.model)
-            due = end_of_epoch and _due(config, batch.epoch + 1)
+            due = end_of_epoch and plan.evaluates_after(batch.epoch + 1)
             stopping = any_of(stop.requested)
-            # First the weights, then what speaks of them: see `_unrecorded`.
+            # First the weights, then what speaks of them: see `Plan.lacks_record`.
             if end_of_stage or due or stopping or recorder.overdue:
-                recorder.save(state, facts)
-            if stopping and (due or state.step < end * steps):
-                raise _stopped(state, end * steps)
+                recorder.save(state)
+            if stopping and (due or state.step < plan.total):
+                raise _stopped(state, plan.total)
             if end_of_epoch:
                 measured = _health(state, clips, config)
-                scores = _scores(state, config, tracklets, batch.epoch + 1, recorder.bar)
-                recorder.epoch(scores, measured)
+                recorder.epoch(_scores(plan, state, recorder.bar), measured)
 
 
 def _load(config: Config, bar: bool) -> Tracklets:
@@ -271,43 +247,6 @@ def _load(config: Config, bar: bool) -> Tracklets:
         progress=bar,
         compare=config.compares_frames(),
     )
-
-
-def resume(
-    run: Run, config: Config, facts: dict[str, Any], steps: int, device: torch.device, here: World
-) -> TrainState:
-    """Return the state of the newest checkpoint, or the initial one; writes nothing."""
-    saved = run.load_state(device)
-    start = config if saved is None else from_scratch(config)
-    state = initial_state(start, facts["num_ids"], device)
-    if saved is not None:
-        finished = saved["step"] == total_epochs(config) * steps
-        needed = ("data", "split", "processes", *(() if finished else ("optimizer",)))
-        lacking = [name for name in needed if name not in saved]
-        if lacking:
-            raise CheckpointError(
-                f"the checkpoint of {run.folder} lacks {', '.join(lacking)}: an older version "
-                "wrote it. It can be evaluated, not trained on: take another folder"
-            )
-        for name, what in (("num_ids", "identities"), ("data", "frames"), ("split", "split")):
-            if saved[name] != facts[name]:
-                raise CheckpointError(
-                    f"{run.folder} was trained on other {what} ({saved[name]}) than the data set "
-                    f"now has ({facts[name]}): choose another folder, or restore the data"
-                )
-        if here.first and saved["processes"] != here.size:
-            print(
-                f"The checkpoint was written by {saved['processes']} processes, now there are "
-                f"{here.size}: batches are the same, rounding and local BatchNorm are not."
-            )
-        # The optimiser is the one of the last step that was done.
-        stage, _ = stage_of(config, (saved["step"] - 1) // steps)
-        state.optimizer = make_optimizer(state.model, config.stages[stage], config)
-        state.load_state_dict(saved)
-    prepare(state.model, config.hardware)
-    if config.hardware.sync_batchnorm:
-        synchronise_batchnorm(state.model)
-    return state
 
 
 def augmented(
@@ -330,40 +269,30 @@ def augmented(
     return apply(batch.clips.to(device, non_blocking=True), draws, augment.pad)
 
 
-def _scores(
-    state: TrainState, config: Config, tracklets: Tracklets, epoch: int, bar: bool
-) -> Scores | None:
-    """Evaluate after `epoch` where it is due; Stopped if a signal comes meanwhile."""
-    if not _due(config, epoch):
+def _scores(plan: Plan, state: TrainState, bar: bool) -> Scores | None:
+    """Evaluate at the end of an epoch where it is due; Stopped if a signal comes meanwhile."""
+    if not plan.evaluates_after(state.step // plan.steps):
         return None
     share_statistics(state.model)
     try:
-        scores = score(state.model, tracklets, config, bar)
+        scores = score(state.model, plan.tracklets, plan.config, bar)
     except Stopped:
         raise _stopped(state) from None
     if not scores.valid_queries:
-        raise DataError(f"{tracklets.dataset} in {tracklets.root} cannot test a training: {scores}")
+        where = f"{plan.tracklets.dataset} in {plan.tracklets.root}"
+        raise DataError(f"{where} cannot test a training: {scores}")
     return scores
 
 
-def _record_epoch(
-    recorder: Recorder,
-    state: TrainState,
-    people: Tracklets,
-    tracklets: Tracklets,
-    steps: int,
-    share: slice,
-) -> None:
+def _record_epoch(plan: Plan, state: TrainState, recorder: Recorder) -> None:
     """Write the record of the epoch that `state` ends, as if there had been no interruption."""
-    config, epoch = recorder.config, state.step // steps
-    device = next(state.model.parameters()).device
-    last = train_loader(
-        people, replace(config, workers=0), start=(epoch - 1, steps - 1), stop_epoch=epoch,
-        share=share,
-    )  # fmt: skip
-    clips = augmented(next(last), config.augment, config.seed, device, share=share)
+    config, epoch, share = plan.config, state.step // plan.steps, plan.share
+    start = epoch - 1, plan.steps - 1
+    reader = replace(config, workers=0)
+    last = train_loader(plan.people, reader, start=start, stop_epoch=epoch, share=share)
+    clips = augmented(next(last), config.augment, config.seed, plan.device, share=share)
     measured = _health(state, clips, config)
-    recorder.epoch(_scores(state, config, tracklets, epoch, recorder.bar), measured)
+    recorder.epoch(_scores(plan, state, recorder.bar), measured)
 
 
 def _health(state: TrainState, clips: Tensor, config: Config) -> dict[str, Any]:
@@ -373,29 +302,9 @@ def _health(state: TrainState, clips: Tensor, config: Config) -> dict[str, Any]:
         return health(state.model, clips)
 
 
-def _due(config: Config, epoch: int) -> bool:
-    """Return whether `epoch`, counted from 1, ends with an evaluation."""
-    if not config.eval_every:
-        return epoch == total_epochs(config)
-    ends = accumulate(stage.epochs for stage in config.stages)
-    return epoch % config.eval_every == 0 or epoch in ends
-
-
 def _stopped(state: TrainState, total: int | None = None) -> Stopped:
     what = f" of {total}" if total else ", before its evaluation was done"
     return Stopped(f"stopped at step {state.step}{what}; run again to go on")
-
-
-def _unrecorded(run: Run, config: Config, step: int, steps: int) -> bool:
-    """Return whether the checkpoint of `step` ends an epoch that has no record or no score.
-
-    The checkpoint is committed first, so a kill may come between the two.
-    """
-    if step == 0 or step % steps:
-        return False
-    epochs = run.read("epochs")
-    recorded = not epochs.empty and bool((epochs["step"] == step).any())
-    return not recorded or (_due(config, step // steps) and run.scored_step() != step)
 
 
 def _too_large(clips: Tensor, step: int) -> str:

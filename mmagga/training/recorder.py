@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmagga.config import Config, stage_of, total_epochs
+from mmagga.config import stage_of
 from mmagga.data.clips import Batch
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
@@ -19,9 +19,9 @@ from mmagga.model.networks import ClipModel
 from mmagga.retrieval import Protocol, Scores
 from mmagga.runs.health import warning
 from mmagga.runs.run import Run
-from mmagga.system.device import precision, resolve_device
-from mmagga.system.distributed import World
+from mmagga.system.device import precision
 from mmagga.system.progress import progress
+from mmagga.training.plan import Plan
 from mmagga.training.state import TrainState
 
 _SETTLED = 10
@@ -31,34 +31,26 @@ _WATCH_EVERY = 3.0
 
 
 class Recorder:
-    """The run folder's pen, and the voice on the screen."""
+    """Writes the run's logs and checkpoints, and prints its progress."""
 
     def __init__(
-        self,
-        run: Run,
-        config: Config,
-        here: World,
-        bar: bool = True,
-        watch: Callable[[Run], object] | None = None,
+        self, plan: Plan, bar: bool = True, watch: Callable[[Run], object] | None = None
     ) -> None:
-        self.run, self.config, self.here = run, config, here
-        self.bar = bar and here.first
+        self.plan, self.run, self.config, self.here = plan, plan.run, plan.config, plan.here
+        self.bar = bar and self.here.first
         self.watch = watch
         self.warned = False
-        if config.tensorboard and here.first:
+        if self.config.tensorboard and self.here.first:
             _summary_writer()  # before anything is written
 
     @contextmanager
-    def begin(
-        self, step: int, steps: int, tracklets: Tracklets, redo: bool = False
-    ) -> Iterator[None]:
+    def begin(self, step: int, redo: bool = False) -> Iterator[None]:
         """Print what is about to happen, and show it while it does.
 
         With `redo` the record of the epoch that ended at `step` is still to be written.
         """
-        config = self.config
+        config, steps, total = self.config, self.plan.steps, self.plan.total
         self.where = self._where(step, max(step - 1, 0) // steps)
-        self.steps, self.total = steps, total_epochs(config) * steps
         self.frames = config.ids_per_batch * config.clips_per_id * config.frames
         # The steps of an epoch that was under way, so that its means are over all of it.
         within = step % steps or (steps if redo else 0)
@@ -66,10 +58,12 @@ class Recorder:
         self.done = self.done_in_epoch = 0
         self.begun = self.saved_at = self.epoch_at = self.watched_at = time.monotonic()
         self.board = _board(self.run, step) if config.tensorboard and self.here.first else None
-        if self.bar and step < self.total:
-            print(introduction(self.run, config, tracklets, self.here, step, self.total))
-        total, initial = self.total * self.frames, step * self.frames
-        line = progress(desc="train", enabled=self.bar, unit="frame", total=total, initial=initial)
+        if self.bar and step < total:
+            print(introduction(self.plan, step))
+        line = progress(
+            desc="train", enabled=self.bar, unit="frame",
+            total=total * self.frames, initial=step * self.frames,
+        )  # fmt: skip
         with line as self.line:
             yield
         if self.board:
@@ -88,9 +82,9 @@ class Recorder:
         self.line.update(self.frames)
         where = {name: self.where[name] for name in ("stage", "epoch")}
         self.line.set_postfix(**where, loss=f"{log['loss']:.2f}")
-        if self.bar and self.done == _SETTLED and step < self.total:
+        if self.bar and self.done == _SETTLED and step < self.plan.total:
             rate = self.done / (self.stepped_at - self.begun)
-            left = _duration((self.total - step) / rate)
+            left = _duration((self.plan.total - step) / rate)
             self.line.write(f"{rate * self.frames:.0f} frames/s: about {left} to go, and tests")
         if self.board:
             for name, value in log.items():
@@ -139,16 +133,16 @@ class Recorder:
         """Whether the last checkpoint is too old."""
         return time.monotonic() - self.saved_at > self.config.checkpoint_every
 
-    def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Commit a checkpoint, with `facts` of what it belongs to, after the log of its steps.
+    def save(self, state: TrainState) -> None:
+        """Commit a checkpoint, with the facts of what it belongs to, after the log of its steps.
 
         That of a finished run holds the weights alone, and those before it are deleted, unless
         `keep_optimizer` is set.
         """
         if self.here.first:
             self.run.sync_logs()
-            slim = state.step == self.total and not self.config.keep_optimizer
-            parts = state.state_dict(optimizers=not slim) | facts | self.where
+            slim = state.step == self.plan.total and not self.config.keep_optimizer
+            parts = state.state_dict(optimizers=not slim) | self.plan.facts | self.where
             self.run.save_state(state.step, parts, keep=1 if slim else 2)
             self.saved_at = time.monotonic()
 
@@ -175,13 +169,11 @@ class Recorder:
             self.watched_at = time.monotonic()
 
 
-def introduction(
-    run: Run, config: Config, tracklets: Tracklets, here: World, step: int, total: int
-) -> str:
-    """Describe in four lines what a run will do, with what, and where."""
-    device = resolve_device(config.device)
+def introduction(plan: Plan, step: int) -> str:
+    """Describe in four lines what a run will do from `step` on, with what, and where."""
+    config, tracklets, here, device = plan.config, plan.tracklets, plan.here, plan.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    people, tests = tracklets.split("train"), len(tracklets) - len(tracklets.split("train"))
+    people, tests = plan.people, len(tracklets) - len(plan.people)
     protocol = Protocol.for_tracklets(tracklets) if tests else None
     stages = " + ".join(str(stage.epochs) for stage in config.stages)
     return "\n".join(
@@ -191,10 +183,10 @@ def introduction(
             f"data:  {config.dataset}, {len(np.unique(people.pids))} persons in {len(people)} "
             f"training tracklets; tested under protocol {protocol.name if protocol else '-'} on "
             f"{tests} others",
-            f"steps: {step} of {total}, {stages} epochs; on {here.size} x {name}, "
+            f"steps: {step} of {plan.total}, {stages} epochs; on {here.size} x {name}, "
             f"{precision(config.hardware, device)}"
             f"{', deterministic' if device.type == 'cpu' or config.hardware.deterministic else ''}",
-            f"run:   {run.folder}",
+            f"run:   {plan.run.folder}",
         ]
     )
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_done_is_said(model, clips, target):
     with pytest.raises(ValueError, match="Baseline has no attention"):
         occlusion_map(make_baseline(4, backbone="resnet18").eval(), clips, target)
     with pytest.raises(ValueError, match="blocks of 48 pixels every 48 do not fill"):
-        occlusion_map(model, clips, target, 48)
+        occlusion_map(model, clips, target, block=48)
     with pytest.raises(ValueError, match="not 'grey'"):
         occlusion_map(model, clips, target, fill="grey")
     clean = torch.tensor([[True, False, False]] * 2)
@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_said(model, clips, target):
 @pytest.mark.parametrize("fill", ["mean", "nearest"])
 @pytest.mark.parametrize(("block", "stride", "grid"), [(64, None, (2, 1)), (64, 32, (3, 1))])
 def test_the_referee_is_the_plain_forward(model, clips, target, fill, block, stride, grid):
-    found = occlusion_map(model, clips, target, block, stride, fill, batch=2)
+    found = occlusion_map(model, clips, target, block=block, stride=stride, fill=fill, batch=2)
     assert found.shape == (2, 3, *grid)
     whole = F.normalize(model(clips).embedding)
     for t, row, column in [(0, 0, 0), (1, 1, 0), (2, grid[0] - 1, 0)]:
@@ -118,21 +118,21 @@ def test_the_referee_is_the_plain_forward(model, clips, target, fill, block, str
 
 
 def test_the_referee_keeps_the_sign_and_does_not_care_about_batches(model, clips, target):
-    found = occlusion_map(model, clips, target, 32, batch=5)
+    found = occlusion_map(model, clips, target, block=32, batch=5)
     assert (found > 0).any()
     assert (found < 0).any()
     torch.testing.assert_close(
-        found[1:], occlusion_map(model, clips[1:], target[1], 32), atol=1e-6, rtol=0
+        found[1:], occlusion_map(model, clips[1:], target[1], block=32), atol=1e-6, rtol=0
     )
-    opposite = occlusion_map(model, clips, -target, 32)
+    opposite = occlusion_map(model, clips, -target, block=32)
     torch.testing.assert_close(opposite, -found, atol=1e-6, rtol=0)
 
 
 def test_nearest_takes_from_clean_frames_only(model, clips, target):
     clean = torch.tensor([[True, True, False]] * 2)
-    found = occlusion_map(model, clips, target, 64, fill="nearest", clean=clean)
+    found = occlusion_map(model, clips, target, block=64, fill="nearest", clean=clean)
     changed = clips.clone()
     changed[:, 2] = changed[:, 1]
-    expected = occlusion_map(model, changed, target, 64, fill="nearest")[:, 2]
+    expected = occlusion_map(model, changed, target, block=64, fill="nearest")[:, 2]
     torch.testing.assert_close(expected, torch.zeros_like(expected), atol=1e-6, rtol=0)
     assert (found[:, 2].abs() > 1e-5).all()  # frame 2 took from frame 1, which differs

@@ -121,7 +121,7 @@ def test_data_sets_can_be_sent_to_spawned_workers(tracklets):
     training = pickle.loads(pickle.dumps(clips._TrainingBatches(tracklets, CONFIG, slice(None))))
     first = next(train_loader(tracklets, CONFIG, stop_epoch=1))
     assert_equal([training[0, 0]], [first])
-    dense = pickle.loads(pickle.dumps(clips._DenseClips(tracklets, 4, SIZE, 3, None)))
+    dense = pickle.loads(pickle.dumps(clips._DenseClips(tracklets, 4, SIZE, 3, packed=None)))
     assert torch.equal(dense[1][0], list(dense_loader(tracklets, 4, SIZE, 3))[1][0])
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from mmagga.errors import DataError, NumericError
-from mmagga.retrieval import PROTOCOLS, Embeddings, Protocol, evaluate, metrics, rank_list
+from mmagga.retrieval import PROTOCOLS, Embeddings, Protocol, distances, evaluate, rank_list
 
 PARITY = Path(__file__).parents[1] / "parity"
 PLAIN = PROTOCOLS["query_gallery"]
@@ -146,7 +146,7 @@ def test_chunk_changes_nothing(protocol, monkeypatch):
     for chunk in (13, 64, 333):
         part = evaluate(query, gallery, PROTOCOLS[protocol], chunk=chunk)
         pd.testing.assert_frame_equal(part.per_query, whole.per_query, check_exact=True)
-    monkeypatch.setattr(metrics, "_CELLS", 1000)  # three queries at once
+    monkeypatch.setattr(distances, "_CELLS", 1000)  # three queries at once
     part = evaluate(query, gallery, PROTOCOLS[protocol])
     pd.testing.assert_frame_equal(part.per_query, whole.per_query, check_exact=True)
 

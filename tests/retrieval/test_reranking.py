@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmagga.retrieval import PROTOCOLS, Embeddings, evaluate, metrics, reranking
+from mmagga.retrieval import PROTOCOLS, Embeddings, distances, evaluate, reranking
 from mmagga.retrieval.reranking import rerank
 
 MEASURES = ["average_precision", "inp", "first_hit", "last_hit", "matches", "nearest"]
@@ -115,7 +115,7 @@ def test_chunks_change_nothing(monkeypatch):
     gallery.vectors[150:] = gallery.vectors[0]  # more equal nodes than neighbours
     whole = rerank(query, gallery, PROTOCOLS["mars"])
     monkeypatch.setattr(reranking, "_ROWS", 5)
-    monkeypatch.setattr(metrics, "_CELLS", 1000)
+    monkeypatch.setattr(distances, "_CELLS", 1000)
     parts = rerank(query, gallery, PROTOCOLS["mars"], chunk=11)
     pd.testing.assert_frame_equal(whole.per_query, parts.per_query, check_exact=True)
 

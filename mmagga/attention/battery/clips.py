@@ -72,9 +72,9 @@ class Sample:
         tracklets: Tracklets,
         frames: int,
         size: tuple[int, int],
+        *,
         seed: int,
         limit: int | None = None,
-        *,
         filmed: bool = False,
     ) -> "Sample":
         """Sort the tracklets by person, camera and name, and draw at most `limit` of them.
@@ -177,7 +177,7 @@ class Sample:
         frames = random_frames(self.frames, condition.frames or hit, g)
         box = random_box(self.size, condition.area or area, g)
         g = self.generator(row, f"paste {condition.occluder}")
-        return paste(clip, self._occluder(row, condition.occluder, g), frames, box, g)
+        return paste(clip, self._occluder(row, condition.occluder, g), frames, box, generator=g)
 
     def _filmed(self, row: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
         if self.filmed is None:

@@ -108,7 +108,15 @@ def taught_to_ignore(
         for module in taught.head.part_score.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
-    _teach(taught, tokens, covered, steps, batch, rate, generator(seed, "lessons"))
+    _teach(
+        taught,
+        tokens,
+        covered,
+        steps=steps,
+        batch=batch,
+        rate=rate,
+        draws=generator(seed, "lessons"),
+    )
     return taught.requires_grad_(True).eval()
 
 
@@ -127,6 +135,7 @@ def _teach(
     model: ClipModel,
     tokens: Tokens,
     covered: dict[str, Tensor],
+    *,
     steps: int,
     batch: int,
     rate: float,

@@ -46,6 +46,7 @@ def filmed_clips(
     tracklets: Tracklets,
     frames: int,
     size: tuple[int, int],
+    *,
     without: Sequence[str] = ("occluder",),
     workers: int | None = None,
 ) -> list[FilmedClip]:
@@ -66,7 +67,7 @@ def filmed_clips(
 
 
 def filmed_clip(
-    tracklets: Tracklets, frames: int, size: tuple[int, int], row: int, without: str = "occluder"
+    tracklets: Tracklets, frames: int, size: tuple[int, int], *, row: int, without: str = "occluder"
 ) -> FilmedClip:
     """Render one of them; `without` a part of the person leaves out that part, and no occluder."""
     occlusion = 1.0 if without == "occluder" else 0.0

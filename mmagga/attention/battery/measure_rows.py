@@ -78,7 +78,7 @@ def reaction_values(observed: Observed, untrained: Observed, head: Head) -> list
         bound = limit(head, branch)
         for occluder in observed.occluded:
             rows += [
-                _response(observed, untrained, branch, occluder, bound),
+                _response(observed, untrained, branch=branch, occluder=occluder, bound=bound),
                 _response_in_bands(observed, branch, occluder),
                 *_places(observed, branch, occluder, bound),
             ]
@@ -100,7 +100,7 @@ def learned_responses(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _response(
-    observed: Observed, untrained: Observed, branch: str, occluder: str, bound: float
+    observed: Observed, untrained: Observed, *, branch: str, occluder: str, bound: float
 ) -> pd.DataFrame:
     before, after = observed.reference(occluder), observed.occluded[occluder]
     blank, blank_after = untrained.reference(occluder), untrained.occluded[occluder]
@@ -112,7 +112,7 @@ def _response(
         branch,
         occluder,
         values,
-        worth,
+        weights=worth,
         ceiling=-math.log(bound) if bounded else math.nan,
         ceiling_sharp=-1 / SHARP if bounded else math.nan,
         untrained=_slope(blank.weights, blank_after.weights, blank_after.covered, branch)[0],
@@ -146,8 +146,8 @@ def _places(observed: Observed, branch: str, occluder: str, bound: float) -> lis
     most[some] = 1 + measures.best_mass(-covered[some], bound) / area[some]
     order, other_order = (measures.ranking(w, covered) for w in (weights, reference))
     rows = [
-        clip_values("weight removed", branch, occluder, removed - kept, area, ceiling=most),
-        clip_values("ranking", branch, occluder, order - other_order, area, ceiling=0.5),
+        clip_values("weight removed", branch, occluder, removed - kept, weights=area, ceiling=most),
+        clip_values("ranking", branch, occluder, order - other_order, weights=area, ceiling=0.5),
         clip_values(SHARPNESS, branch, occluder, sharpness(weights)[SHARPNESS], ceiling=bound),
     ]
     if after.contributions and before.contributions:
@@ -155,7 +155,9 @@ def _places(observed: Observed, branch: str, occluder: str, bound: float) -> lis
             measures.share_on(flat(seen.contributions[branch]), covered) for seen in (after, before)
         )
         values = carried - before_it
-        rows.append(clip_values("contribution on the occluder", branch, occluder, values, area))
+        rows.append(
+            clip_values("contribution on the occluder", branch, occluder, values, weights=area)
+        )
     return rows
 
 

@@ -73,6 +73,7 @@ def paste(
     occluder: str | np.ndarray,
     frames: Sequence[int],
     box: Box,
+    *,
     generator: np.random.Generator,
 ) -> tuple[Clip, np.ndarray]:
     """Paste an occluder onto some frames of a clip; the clip given stays as it is.
@@ -103,7 +104,7 @@ def paste(
     elif isinstance(occluder, np.ndarray):
         occluder = _fitted(occluder, (height, width), generator)
     for t in frames:
-        patch = _patch(pixels, occluder, t, box, generator)  # (h, w, 4)
+        patch = _patch(pixels, occluder, t, box, generator=generator)  # (h, w, 4)
         alpha = _faded(patch[..., 3], box, pixels.shape[1:3])
         below = pixels[t][place].astype(np.float32)
         blend = below + alpha[..., None] * (patch[..., :3].astype(np.float32) - below)
@@ -143,7 +144,12 @@ def _check_place(shape: tuple[int, ...], frames: Sequence[int], box: Box) -> Non
 
 
 def _patch(
-    pixels: np.ndarray, occluder: str | np.ndarray, t: int, box: Box, generator: np.random.Generator
+    pixels: np.ndarray,
+    occluder: str | np.ndarray,
+    t: int,
+    box: Box,
+    *,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """Return what covers frame t: (h, w, 4) uint8, as large as the box."""
     top, left, height, width = box

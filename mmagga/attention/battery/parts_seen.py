@@ -51,7 +51,7 @@ def part_material(sample: Sample, limit: int) -> PartMaterial:
         few = min(limit, len(sample))
         rows = np.linspace(0, len(sample) - 1, few).round().astype(int).tolist()
     some = sample.tracklets.subset(np.array(rows, int))
-    rendered = filmed_clips(some, sample.frames, sample.size, PARTS) if rows else []
+    rendered = filmed_clips(some, sample.frames, sample.size, without=PARTS) if rows else []
     clips = [
         {part: rendered[i * len(rows) + k] for i, part in enumerate(PARTS)}
         for k in range(len(rows))
@@ -63,6 +63,7 @@ def part_values(
     model: ClipModel,
     material: PartMaterial,
     aims: Tensor,
+    *,
     seed: int = 0,
     batch: int = 32,
 ) -> list[pd.DataFrame]:

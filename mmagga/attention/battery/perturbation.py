@@ -77,13 +77,13 @@ def erasure(
     found = {}
     for i, name in enumerate(model.head.grids):
         weight = by_branch[name].flatten()
-        loss = _loss_of_margin(model.head, seen.feature, i, tokens[name][0].flatten(0, 1), aim)
+        loss = _loss_of_margin(model.head, seen.feature, i, tokens[name][0].flatten(0, 1), aim=aim)
         found[name] = _erase(weight, parts[name].flatten(), loss, generator)
     return found
 
 
 def _loss_of_margin(
-    head: Head, feature: Tensor, branch: int, tokens: Tensor, aim: Aim
+    head: Head, feature: Tensor, branch: int, tokens: Tensor, *, aim: Aim
 ) -> Callable[[Tensor], np.ndarray]:
     """Return the function from one branch's weights (K, N) to the losses of margin (K,)."""
     width = tokens.shape[1]
@@ -140,6 +140,7 @@ def deletion(
     model: ClipModel,
     clip: np.ndarray,
     aim: Aim,
+    *,
     generator: np.random.Generator,
     fills: tuple[str, ...] = ("neighbour", "mean", "road"),
     batch: int = 32,

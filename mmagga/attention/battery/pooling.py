@@ -39,6 +39,7 @@ def clip_values(
     branch: str,
     occluder: str,
     values: np.ndarray,
+    *,
     weights: np.ndarray | None = None,
     **references: np.ndarray | float,
 ) -> pd.DataFrame:

@@ -219,7 +219,7 @@ def battery(
     if "pixels" in parts:
         rows += _deletion_values(subject, targets, pixels_limit)
     if part_clips is not None and part_clips.rows:
-        rows += part_values(subject.model, part_clips, aims, seed, subject.batch)
+        rows += part_values(subject.model, part_clips, aims, seed=seed, batch=subject.batch)
     results = score_all(observed, gallery, people)
     swapped, lines = pd.DataFrame(), pd.DataFrame()
     if "swaps" in parts:
@@ -229,7 +229,7 @@ def battery(
     if "curves" in parts:
         areas = _follow_curves(subject, gallery, curves, results)
         rows += curve_values(results, curves, config.frames, head)
-        lines = curve_table(results, areas, config.frames, head, drawn)
+        lines = curve_table(results, areas, frames=config.frames, head=head, draws=drawn)
     values = _of_clips(rows, people, name)
     table = summary(values, draws=draws, seed=seed)
     return Battery(table, values, swapped, lines, len(people), len(np.unique(people.pids)))
@@ -353,7 +353,7 @@ def _deletion_values(
             subject.model,
             subject.queries.clip(i),
             targets[i].to(subject.device),
-            subject.queries.generator(i, "deletion"),
+            generator=subject.queries.generator(i, "deletion"),
             batch=subject.batch,
         )
         for i in progress(rows, desc="deletion")

@@ -215,6 +215,7 @@ def harm(
     score: Callable[[Tensor], np.ndarray],
     clean: Tensor,
     occluded: Tensor,
+    *,
     clean_weights: Tensor,
     clean_content: Tensor,
 ) -> Harm:
@@ -309,7 +310,12 @@ def swap_table(results: Results, draws: Resampling) -> pd.DataFrame:
 
 
 def curve_table(
-    results: Results, areas: Mapping[Condition, float], frames: int, head: Head, draws: Resampling
+    results: Results,
+    areas: Mapping[Condition, float],
+    *,
+    frames: int,
+    head: Head,
+    draws: Resampling,
 ) -> pd.DataFrame:
     """Tabulate mAP over occluded area and over covered frames.
 

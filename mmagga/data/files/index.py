@@ -169,7 +169,7 @@ def checked(tracklets: Tracklets, *, progress: bool = True, compare: bool = True
         at, (known, rows) = _locate(names, path)
     else:
         if compare:
-            fresh, note = _refresh(tracklets, names, rows[at], folder, progress)
+            fresh, note = _refresh(tracklets, names, rows[at], folder=folder, progress=progress)
             if fresh is not None:
                 rows[at] = fresh
                 _store(path, known, rows)
@@ -182,7 +182,7 @@ def checked(tracklets: Tracklets, *, progress: bool = True, compare: bool = True
 
 
 def _refresh(
-    tracklets: Tracklets, names: np.ndarray, rows: np.ndarray, folder: Path, progress: bool
+    tracklets: Tracklets, names: np.ndarray, rows: np.ndarray, *, folder: Path, progress: bool
 ) -> tuple[np.ndarray | None, str]:
     """Look again at frames whose size or times differ: all records, if any is new, and a note."""
     differ = np.flatnonzero(look_again(tracklets.root, names, rows))

@@ -80,4 +80,6 @@ def _add(gathered: Gathered, label: str, folder: str, pid: int) -> None:
             f"expected person {pid} and one camera: unpack the data set again"
         )
     _, camid = whose.pop() if whose else (pid, 0)  # without frames, `add` refuses
-    gathered.add(label, pid, camid, folder, frames, [int(part[3]) for part in parts])
+    gathered.add(
+        label, pid, camid, folder=folder, frames=frames, numbers=[int(part[3]) for part in parts]
+    )

@@ -130,6 +130,7 @@ class Gathered:
         split: str,
         pid: int,
         camid: int,
+        *,
         folder: str,
         frames: Sequence[str],
         numbers: Sequence[int | None] | None = None,
@@ -184,7 +185,7 @@ def two_cameras(dataset: str, root: Path, cameras: tuple[str, str], split: Split
                 frames = [name for name in images[folder] if skeleton(name) == form]
                 gathered.strays += sorted({*images[folder]} - {*frames})
                 gathered.strays += list_strays(root / folder)
-                gathered.add(label, last_number(person), camid, folder, frames)
+                gathered.add(label, last_number(person), camid, folder=folder, frames=frames)
     return gathered
 
 

@@ -66,7 +66,7 @@ def load_mot(root: Path, split: int = 0) -> Tracklets:
         images = list_frames(root / folder)
         frames = [name for name in images if re.fullmatch(r"[0-9]{6,}\.png", name)]
         gathered.strays += sorted({*images} - {*frames}) + list_strays(root / folder)
-        gathered.add(split_name, pid, row.camera, folder, frames)
+        gathered.add(split_name, pid, row.camera, folder=folder, frames=frames)
     notes = (root / "notes.txt").read_text(encoding="utf-8").splitlines()
     if len(cameras) == 1:
         notes.append(
@@ -111,7 +111,9 @@ def crop_video(
         raise SettingError(f"max_gap: at least 0, not {max_gap}")
     known = None if identities is None else _read_identities(Path(identities).expanduser())
     found = [
-        _Camera.read(number, video, tracks, classes, numbers, first_frame)
+        _Camera.read(
+            number, video, tracks=tracks, classes=classes, numbers=numbers, first=first_frame
+        )
         for number, (video, tracks) in enumerate(pairs, start=1)
     ]
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
@@ -155,6 +157,7 @@ class _Camera(NamedTuple):
         cls,
         number: int,
         video: Path,
+        *,
         tracks: Path,
         classes: Sequence[str],
         numbers: Numbers,
@@ -319,7 +322,8 @@ def _read_table(path: Path, columns: list[str], optional: str | None = None) -> 
     rows, seen = [], dict[tuple, int]()
     for line in lines[1:]:
         row = {
-            name: _whole(path, line, places.get(name), name, name in may_lack) for name in columns
+            name: _whole(path, line, places.get(name), name=name, may_lack=name in may_lack)
+            for name in columns
         }
         key = tuple(value for name, value in row.items() if name != "pid")
         if key in seen:
@@ -336,7 +340,7 @@ def _read_table(path: Path, columns: list[str], optional: str | None = None) -> 
 _LOWEST = {"camera": 1, "track": 0, "piece": 0, "pid": 1}
 
 
-def _whole(path: Path, line: Line, place: int | None, name: str, may_lack: bool) -> int | None:
+def _whole(path: Path, line: Line, place: int | None, *, name: str, may_lack: bool) -> int | None:
     field = line.fields[place] if place is not None and place < len(line.fields) else ""
     if not field and may_lack:
         return None

@@ -77,7 +77,7 @@ def read_tracks(path: Path, classes: Sequence[str] = ()) -> Tracks:
     left_out: Counter[str] = Counter()
     notes: list[str] = []
     labels = _labels(body, columns)
-    kept = _of_classes(path, labels, classes, left_out, notes)
+    kept = _of_classes(path, labels, classes=classes, left_out=left_out, notes=notes)
     boxes, confidence = boxes[kept], confidence[kept]
     if (confidence == 0).any() and not (confidence > 0).any():
         notes.append("confidence: 0 for every box, taken as unknown")
@@ -207,6 +207,7 @@ def _label(word: str) -> str:
 def _of_classes(
     path: Path,
     labels: list[str],
+    *,
     classes: Sequence[str],
     left_out: Counter[str],
     notes: list[str],

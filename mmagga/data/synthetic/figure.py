@@ -17,6 +17,7 @@ def draw(
     view: View,
     person: Person,
     stance: Stance,
+    *,
     label: int | None = None,
     without: str = "",
 ) -> None:
@@ -24,7 +25,7 @@ def draw(
 
     `without` leaves out a part of the person, who moves as if it were there.
     """
-    parts = Parts(canvas, view, stance, label, fold_seed=sum(person.name.encode()))
+    parts = Parts(canvas, view, stance, label=label, fold_seed=sum(person.name.encode()))
     joints = skeleton(person, stance.phase)
     person = people.without(person, without)
     _shadows(parts, joints)
@@ -63,13 +64,13 @@ def _shadows(parts: Parts, joints: Skeleton) -> None:
     here = parts.view.project(stance.right, 0.0, stance.away)
     there = parts.view.project(stance.right + right, 0.0, stance.away + away)
     flatness = 0.16 + 0.3 * camera.height / stance.away
-    shadow(canvas, here.at, there.at, 0.30 * here.scale, flatness, strength)
-    shadow(canvas, here.at, here.at, 0.42 * here.scale, flatness, 0.30)
+    shadow(canvas, here.at, there.at, 0.30 * here.scale, flatness=flatness, strength=strength)
+    shadow(canvas, here.at, here.at, 0.42 * here.scale, flatness=flatness, strength=0.30)
     for leg in joints.legs:
         heel, toe = (parts.spot((forward, left, 0.0)) for forward, left, _ in (leg.heel, leg.toe))
         dark = 0.55 - 3 * min(leg.heel[2], leg.toe[2])
         if dark > 0:
-            shadow(canvas, heel.at, toe.at, 0.13 * heel.scale, 0.45, dark)
+            shadow(canvas, heel.at, toe.at, 0.13 * heel.scale, flatness=0.45, strength=dark)
 
 
 def _leg(parts: Parts, person: Person, leg: Leg) -> None:
@@ -85,7 +86,9 @@ def _leg(parts: Parts, person: Person, leg: Leg) -> None:
         (1.0, 0.034 * build * size + loose * 2.0),
     ]
     creases = 0.0 if bare else 0.06
-    parts.limb(leg.hip, leg.knee, thigh, skin if bare else cloth, LEGS, folds=creases, dim=dim)
+    parts.limb(
+        leg.hip, leg.knee, thigh, skin if bare else cloth, label=LEGS, folds=creases, dim=dim
+    )
     if kind == "shorts":
         wide = [(0.0, 0.088 * build * size), (1.0, 0.078 * build * size)]
         parts.limb(
@@ -93,7 +96,7 @@ def _leg(parts: Parts, person: Person, leg: Leg) -> None:
             leg.knee,
             wide,
             cloth,
-            LEGS,
+            label=LEGS,
             flat=(False, True),
             folds=0.05,
             dim=dim,
@@ -105,7 +108,7 @@ def _leg(parts: Parts, person: Person, leg: Leg) -> None:
         leg.ankle,
         calf,
         shin,
-        LEGS,
+        label=LEGS,
         flat=(False, not bare),
         folds=creases,
         dim=dim,
@@ -115,9 +118,9 @@ def _leg(parts: Parts, person: Person, leg: Leg) -> None:
     heel, toe = ((f, side, up + 0.036 * size) for f, side, up in (leg.heel, leg.toe))
     if boots:
         shaft = _scaled([(0.0, 0.050), (1.0, 0.045)], size)
-        parts.limb(leg.ankle, heel, shaft, COLOURS[person.shoes.colour], SHOES, dim=dim)
+        parts.limb(leg.ankle, heel, shaft, COLOURS[person.shoes.colour], label=SHOES, dim=dim)
     foot = _scaled([(0.0, 0.046), (0.55, 0.042), (1.0, 0.032)], size)
-    parts.limb(heel, toe, foot, garments.shoe(person), SHOES, nearer=0.03, dim=dim)
+    parts.limb(heel, toe, foot, garments.shoe(person), label=SHOES, nearer=0.03, dim=dim)
 
 
 def _arm(parts: Parts, person: Person, arm: Arm) -> None:
@@ -130,18 +133,18 @@ def _arm(parts: Parts, person: Person, arm: Arm) -> None:
     hand = _scaled([(0.0, 0.030), (1.0, 0.024)], size)
     sleeve = cloth if covered else garments.short_sleeve(cloth, skin, 0.62)
     creases = 0.06 if covered else 0.0
-    parts.limb(arm.shoulder, arm.elbow, upper, sleeve, ARMS, folds=0.05, dim=dim)
+    parts.limb(arm.shoulder, arm.elbow, upper, sleeve, label=ARMS, folds=0.05, dim=dim)
     parts.limb(
         arm.elbow,
         arm.wrist,
         fore,
         cloth if covered else skin,
-        ARMS,
+        label=ARMS,
         folds=creases,
         dim=dim,
         nearer=0.05,
     )
-    parts.limb(arm.wrist, arm.fingers, hand, skin, ARMS, dim=dim, nearer=0.04)
+    parts.limb(arm.wrist, arm.fingers, hand, skin, label=ARMS, dim=dim, nearer=0.04)
 
 
 # Outlines of the body: position, half width to the side, half depth.
@@ -162,7 +165,7 @@ def _hips(parts: Parts, person: Person, joints: Skeleton) -> None:
     wide = _size(person) * person.build
     knots = [(t, parts.span(side * wide + 0.004, deep * wide + 0.004)) for t, side, deep in _HIPS]
     cloth = garments.legwear(person, left=None)
-    parts.limb(joints.waist, joints.crotch, knots, cloth, LEGS, nearer=0.09, folds=0.04)
+    parts.limb(joints.waist, joints.crotch, knots, cloth, label=LEGS, nearer=0.09, folds=0.04)
 
 
 def _skirt(parts: Parts, person: Person, joints: Skeleton) -> None:
@@ -180,7 +183,7 @@ def _skirt(parts: Parts, person: Person, joints: Skeleton) -> None:
         (hem[0], hem[1], hem[2] + 0.02),
         outline,
         garments.skirt(person),
-        LEGS,
+        label=LEGS,
         nearer=0.115,
         half_width=0.2,
         flat=(True, True),
@@ -200,7 +203,7 @@ def _trunk(parts: Parts, person: Person, joints: Skeleton) -> None:
         _between(joints.neck, joints.crotch, hem),
         [(t, parts.span(side * wide + grow, deep * wide + grow)) for t, side, deep in outline],
         garments.trunk(person, SKINS[person.skin]),
-        TORSO,
+        label=TORSO,
         nearer=0.12,
         half_width=0.165 * wide,
         flat=(True, True),
@@ -211,20 +214,22 @@ def _trunk(parts: Parts, person: Person, joints: Skeleton) -> None:
 def _head(parts: Parts, person: Person, joints: Skeleton) -> None:
     size, skin, (f, left, up), neck = _size(person), SKINS[person.skin], joints.head, joints.neck
     across, style = parts.span(0.084, 0.100) * size, person.hair
-    parts.ball(joints.head, across, 0.121 * size, garments.head(person, skin), HEAD, nearer=0.16)
+    parts.ball(
+        joints.head, across, 0.121 * size, garments.head(person, skin), label=HEAD, nearer=0.16
+    )
     throat = (f * 0.6 + neck[0] * 0.4, left, up - 0.07 * size)
     collar = 0.0 if parts.facing[0] > 0 else 0.025 * size  # higher at the nape
     base = (neck[0], neck[1], neck[2] + collar)
     column = _scaled([(0.0, 0.050), (1.0, 0.058)], size)
-    parts.limb(throat, base, column, skin, HEAD, nearer=0.14, dim=0.88)
+    parts.limb(throat, base, column, skin, label=HEAD, nearer=0.14, dim=0.88)
     if style == "cap":
         brim = (f + 0.115 * size, left, up + 0.040 * size)
         wide = parts.span(0.072, 0.065) * size
-        parts.ball(brim, wide, 0.020 * size, COLOURS[person.hair_colour], HEAD, nearer=0.22)
+        parts.ball(brim, wide, 0.020 * size, COLOURS[person.hair_colour], label=HEAD, nearer=0.22)
     elif style == "bun":
         bun = (f - 0.105 * size, left, up + 0.075 * size)
         strands = garments.strands(HAIRS[person.hair_colour])
-        parts.ball(bun, 0.048 * size, 0.045 * size, strands, HEAD, nearer=0.16)
+        parts.ball(bun, 0.048 * size, 0.045 * size, strands, label=HEAD, nearer=0.16)
     elif style in ("long", "bob", "ponytail"):
         _long_hair(parts, person, joints)
 
@@ -240,7 +245,7 @@ def _long_hair(parts: Parts, person: Person, joints: Skeleton) -> None:
     knots = [(0.0, wide * 0.8), (0.45, wide), (1.0, wide * 0.8)]
     in_front = parts.facing[0] < 0.25  # we see the back of the head
     strands = garments.strands(HAIRS[person.hair_colour])
-    parts.limb(top, end, knots, strands, HEAD, nearer=0.26 if in_front else -0.02)
+    parts.limb(top, end, knots, strands, label=HEAD, nearer=0.26 if in_front else -0.02)
 
 
 def _backpack(parts: Parts, person: Person, joints: Skeleton) -> None:
@@ -253,7 +258,7 @@ def _backpack(parts: Parts, person: Person, joints: Skeleton) -> None:
         bottom,
         _scaled(outline, parts.span(0.150, 0.085) * size),
         garments.backpack(person),
-        BAG,
+        label=BAG,
         half_width=0.15,
         folds=0.04,
         flat=(False, True),
@@ -266,7 +271,7 @@ def _shoulder_bag(parts: Parts, person: Person, joints: Skeleton) -> None:
     swing = 0.03 * (joints.legs[0].knee[0] - joints.legs[1].knee[0])
     centre = (f - 0.02 + swing, left - 0.215 * size * person.build, up + 0.10 * size)
     half = (0.05 * size, 0.155 * size, 0.11 * size)
-    parts.box(centre, half, COLOURS[person.bag.colour], BAG, nearer=0.10)
+    parts.box(centre, half, COLOURS[person.bag.colour], label=BAG, nearer=0.10)
 
 
 def _handbag(parts: Parts, person: Person, joints: Skeleton) -> None:
@@ -274,7 +279,11 @@ def _handbag(parts: Parts, person: Person, joints: Skeleton) -> None:
     size, hand = _size(person), joints.arms[1].fingers
     centre = (hand[0], hand[1] - 0.01, hand[2] - 0.17 * size)
     parts.box(
-        centre, (0.05 * size, 0.125 * size, 0.095 * size), COLOURS[person.bag.colour], BAG, 0.03
+        centre,
+        (0.05 * size, 0.125 * size, 0.095 * size),
+        COLOURS[person.bag.colour],
+        label=BAG,
+        nearer=0.03,
     )
     grip = parts.spot(hand)
     rim = parts.spot((centre[0], centre[1], centre[2] + 0.095 * size))

@@ -88,7 +88,7 @@ def shots(spec: SyntheticSpec, plan: TrackletPlan, numbers: Sequence[int]) -> It
     tall = person.height if person else 1.75
     for t in numbers:
         stance, labels = walk.at(t), np.zeros((spec.height, spec.width), np.uint8)
-        view = _box(whole, stance, tall, boxes[t], spec)
+        view = _box(whole, stance, tall=tall, box=boxes[t], spec=spec)
         canvas = Canvas(crop(plate, view, *labels.shape), labels)
         in_front = obstacle is not None and obstacle.away(t) < stance.away
         if obstacle and not in_front:
@@ -224,7 +224,7 @@ def _detector(plan: TrackletPlan, dice: Dice) -> list[_Box]:
     return boxes
 
 
-def _box(whole: View, stance: Stance, tall: float, box: _Box, spec: SyntheticSpec) -> View:
+def _box(whole: View, stance: Stance, *, tall: float, box: _Box, spec: SyntheticSpec) -> View:
     """Return the crop of the plate in which the detector believes the person to be."""
     feet = whole.project(stance.right, 0.0, stance.away)
     crown = whole.project(stance.right, tall, stance.away)
@@ -277,7 +277,7 @@ def _obstacle(spec: SyntheticSpec, plan: TrackletPlan, walk: _Walk, dice: Dice) 
     meet = walk.at(moment)
     across = abs(walk.heading[0]) > 0.6
     if dice.chance(0.35 if across else 0.6):
-        return _passer_by(spec, walk, meet, moment, dice)
+        return _passer_by(spec, walk, meet=meet, moment=moment, dice=dice)
     kind = dice.pick(props.OBSTACLES if across else props.BESIDE)
     gap = dice.uniform(0.5, 0.9)
     aside = dice.uniform(-0.2, 0.2) if across else dice.pick((-1, 1)) * dice.uniform(0.18, 0.34)
@@ -289,13 +289,13 @@ def _obstacle(spec: SyntheticSpec, plan: TrackletPlan, walk: _Walk, dice: Dice) 
     key = (spec.seed, "thing", plan.split, plan.pid, plan.camid, plan.number)
 
     def draw(canvas: Canvas, view: View, t: int, label: int) -> None:
-        props.draw(canvas, view, kind, right, away, Dice(*key), label)
+        props.draw(canvas, view, kind, right=right, away=away, dice=Dice(*key), label=label)
 
     return _Obstacle(kind, lambda t: away, draw)
 
 
 def _passer_by(
-    spec: SyntheticSpec, walk: _Walk, meet: Stance, moment: float, dice: Dice
+    spec: SyntheticSpec, walk: _Walk, *, meet: Stance, moment: float, dice: Dice
 ) -> _Obstacle:
     """Let somebody else cross in front at the given moment."""
     other = identity(spec.seed, "passer-by", dice.integer(0, 999_999))
@@ -319,6 +319,6 @@ def _passer_by(
         )
 
     def draw(canvas: Canvas, view: View, t: int, label: int) -> None:
-        figure.draw(canvas, view, other, at(t), label)
+        figure.draw(canvas, view, other, at(t), label=label)
 
     return _Obstacle("person", lambda t: at(t).away, draw)

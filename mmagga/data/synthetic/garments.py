@@ -263,7 +263,7 @@ def head(person: Person, skin: Colour) -> Texture:
         face = _face(s, tone, stubble, lips)
         if person.beard:
             chin = _soft(-0.38 - s.up, 9 / s.scale) * _soft(s.forward - 0.1, 0.3)
-            face = mix(face, stubble, 0.8 * chin * (1 - _spot(s, 0.0, -0.50, 0.25, 0.05)))
+            face = mix(face, stubble, 0.8 * chin * (1 - _spot(s, 0.0, -0.50, wide=0.25, tall=0.05)))
         if style == "bald":
             return face
         # the hairline: over the brow in front, above the ear at the side, the nape behind
@@ -283,15 +283,15 @@ def _face(s: Surface, tone: np.ndarray, brows: Colour, lips: Colour) -> np.ndarr
     front = _soft(s.forward - 0.25, 0.3)
     sockets = _soft(0.16 - np.abs(s.up - 0.10), 0.2) * front
     face = tone * (1 - 0.16 * sockets)
-    eyes = _spot(s, 0.40, 0.08, 0.125, 0.075)
+    eyes = _spot(s, 0.40, 0.08, wide=0.125, tall=0.075)
     face = mix(face, (0.86, 0.84, 0.82), 0.55 * eyes * front)
-    face = mix(face, (0.08, 0.06, 0.06), _spot(s, 0.39, 0.08, 0.062, 0.2) * eyes * front)
-    face = mix(face, brows, 0.6 * _spot(s, 0.41, 0.25, 0.19, 0.04) * front)
-    face = mix(face, tone * np.float32(0.72), _spot(s, 0.0, -0.22, 0.10, 0.05) * front)
-    return mix(face, lips, _spot(s, 0.0, -0.50, 0.25, 0.05) * front)
+    face = mix(face, (0.08, 0.06, 0.06), _spot(s, 0.39, 0.08, wide=0.062, tall=0.2) * eyes * front)
+    face = mix(face, brows, 0.6 * _spot(s, 0.41, 0.25, wide=0.19, tall=0.04) * front)
+    face = mix(face, tone * np.float32(0.72), _spot(s, 0.0, -0.22, wide=0.10, tall=0.05) * front)
+    return mix(face, lips, _spot(s, 0.0, -0.50, wide=0.25, tall=0.05) * front)
 
 
-def _spot(s: Surface, left: float, up: float, wide: float, tall: float) -> np.ndarray:
+def _spot(s: Surface, left: float, up: float, *, wide: float, tall: float) -> np.ndarray:
     """A soft mark of half sizes (wide, tall) on both sides of the face; left = 0 is its middle."""
     soft = 9.0 / s.scale
     aside = np.abs(np.abs(s.left) - left) if left else np.abs(s.left)

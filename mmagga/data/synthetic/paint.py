@@ -107,6 +107,7 @@ class Window(NamedTuple):
         distance: np.ndarray,
         colour: np.ndarray,
         label: int | None,
+        *,
         halo: float = 0,
         fade: np.ndarray | float = 1.0,
     ) -> None:
@@ -196,7 +197,7 @@ def limb(
     else:
         colour = plain(texture)
     # joints are continuous: the shade around a limb sets in below its upper end
-    window.lay(distance, colour * shade, label, halo, np.minimum(along * 4, 1))
+    window.lay(distance, colour * shade, label, halo=halo, fade=np.minimum(along * 4, 1))
 
 
 def _outline(along: np.ndarray, radii: Sequence[tuple[float, float]]) -> np.ndarray:
@@ -258,7 +259,7 @@ def ball(
         colour = texture(Surface((1 - v) / 2, forward, left, up, 1.0, 1.0, scale))
     else:
         colour = plain(texture)
-    window.lay(distance, colour * shade, label, halo)
+    window.lay(distance, colour * shade, label, halo=halo)
 
 
 def board(
@@ -286,24 +287,20 @@ def board(
         distance = edge if distance is None else np.maximum(distance, edge)
     assert distance is not None
     if rounding:  # eat the corners with a circle: inset, then grow
-        distance = _rounded(window, min(xs), min(ys), max(xs), max(ys), rounding, distance)
+        box = min(xs), min(ys), max(xs), max(ys)
+        distance = _rounded(window, box, rounding, distance)
     fall = clamp((window.y - min(ys)) / (max(ys) - min(ys) + 1e-6), 0, 1)
     tone = shade[0] + (shade[1] - shade[0]) * fall
     if grain:
         tone = tone + grain * fold_field(window.y * 0.7, window.x * 0.7, 3)
-    window.lay(distance, plain(colour) * tone, label, halo)
+    window.lay(distance, plain(colour) * tone, label, halo=halo)
 
 
 def _rounded(
-    window: Window,
-    x0: float,
-    y0: float,
-    x1: float,
-    y1: float,
-    radius: float,
-    distance: np.ndarray,
+    window: Window, box: tuple[float, float, float, float], radius: float, distance: np.ndarray
 ) -> np.ndarray:
-    """Round the corners of a polygon that fills its bounding box."""
+    """Round the corners of a polygon that fills its bounding box (left, low, right, high)."""
+    x0, y0, x1, y1 = box
     radius = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
     qx = np.maximum(np.abs(window.x - (x0 + x1) / 2) - ((x1 - x0) / 2 - radius), 0)
     qy = np.maximum(np.abs(window.y - (y0 + y1) / 2) - ((y1 - y0) / 2 - radius), 0)
@@ -315,6 +312,7 @@ def shadow(
     start: tuple[float, float],
     end: tuple[float, float],
     radius: float,
+    *,
     flatness: float,
     strength: float,
 ) -> None:

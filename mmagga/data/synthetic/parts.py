@@ -25,7 +25,7 @@ class Parts:
     """Collects parts; `nearer` is what a part is moved towards us, in metres, for sorting only."""
 
     def __init__(
-        self, canvas: Canvas, view: View, stance: Stance, label: int | None, fold_seed: int
+        self, canvas: Canvas, view: View, stance: Stance, *, label: int | None, fold_seed: int
     ) -> None:
         self.canvas, self.view, self.stance = canvas, view, stance
         self.label, self.fold_seed = label, fold_seed
@@ -72,8 +72,8 @@ class Parts:
         bottom: Point,
         knots: Knots,
         texture: Texture | Colour,
-        label: int,
         *,
+        label: int,
         nearer: float = 0.0,
         half_width: float = 0.1,
         flat: tuple[bool, bool] = (False, False),
@@ -113,8 +113,8 @@ class Parts:
         across: float,
         tall: float,
         texture: Texture | Colour,
-        label: int,
         *,
+        label: int,
         nearer: float = 0.0,
     ) -> None:
         """Add an ellipsoid with these half axes on the picture."""
@@ -143,6 +143,7 @@ class Parts:
         centre: Point,
         half: tuple[float, float, float],
         colour: Colour,
+        *,
         label: int,
         nearer: float,
     ) -> None:

@@ -57,7 +57,7 @@ def plate(camera: int, sharpness: float, seed: int) -> np.ndarray:
     canvas = Canvas(clamp(rgb, 0, 1).astype(np.float32), np.zeros((height, width), np.uint8))
     for number, (kind, right, away) in enumerate(furniture):
         dice = Dice(seed, "furniture", camera, number)
-        props.draw(canvas, view, kind, right, away, dice, label=None)
+        props.draw(canvas, view, kind, right=right, away=away, dice=dice, label=None)
     return canvas.rgb
 
 
@@ -101,7 +101,12 @@ def _over(below: np.ndarray, above: np.ndarray, where: np.ndarray) -> np.ndarray
 
 
 def _tiles(
-    x: np.ndarray, y: np.ndarray, size: tuple[float, float], gap: float, pixel: np.ndarray | float
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    size: tuple[float, float],
+    gap: float,
+    pixel: np.ndarray | float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tone of each tile, and where the joints are."""
     joints = np.maximum(_line(x, size[0], gap, pixel), _line(y, size[1], gap, pixel))
@@ -109,7 +114,7 @@ def _tiles(
 
 
 def _windows(
-    x: np.ndarray, up: np.ndarray, pixel: float, step: tuple[float, float], sill: float
+    x: np.ndarray, up: np.ndarray, *, pixel: float, step: tuple[float, float], sill: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Window panes (and their frames) of a facade: two masks."""
     fx = x / step[0] - np.floor(x / step[0])
@@ -124,7 +129,7 @@ def _windows(
 def _street(rays: Rays) -> Scene:
     x, z, pixel = rays.ground()
     asphalt = _lit((0.36, 0.36, 0.38), 0.07 * _rough(x, z, 5))
-    tone, joints = _tiles(x + 0.2, z, (0.6, 0.6), 0.018, pixel)
+    tone, joints = _tiles(x + 0.2, z, size=(0.6, 0.6), gap=0.018, pixel=pixel)
     slabs = _lit((0.63, 0.60, 0.56), 0.05 * tone + 0.035 * _rough(x, z, 4) - 0.32 * joints)
     ground = mix(asphalt, slabs, _band(z, 6.3, 99, pixel))
     ground = mix(ground, (0.74, 0.73, 0.70), 0.9 * _band(z, 6.12, 6.3, pixel))
@@ -135,10 +140,10 @@ def _street(rays: Rays) -> Scene:
     wx, up, seen = rays.wall(distance)
     pixel = distance / rays.focal
     row = np.floor(up / 0.14)
-    tone, joints = _tiles(wx + 0.14 * row, up, (0.36, 0.14), 0.02, pixel)
+    tone, joints = _tiles(wx + 0.14 * row, up, size=(0.36, 0.14), gap=0.02, pixel=pixel)
     brick = _lit((0.58, 0.34, 0.27), 0.09 * tone + 0.06 * _rough(wx, up, 2))
     brick = mix(brick, (0.66, 0.58, 0.52), 0.5 * joints)
-    pane, frame = _windows(wx + 0.4, up, pixel, (2.6, 3.0), 0.9)
+    pane, frame = _windows(wx + 0.4, up, pixel=pixel, step=(2.6, 3.0), sill=0.9)
     facade = mix(brick, (0.90, 0.88, 0.84), frame)
     glass = _lit((0.30, 0.38, 0.46), 0.35 * noise(wx * 0.6 + up, up * 0.9))
     facade = mix(facade, glass, pane)
@@ -149,7 +154,7 @@ def _street(rays: Rays) -> Scene:
 
 def _corridor(rays: Rays) -> Scene:
     x, z, pixel = rays.ground()
-    tone, joints = _tiles(x, z, (0.8, 0.8), 0.012, pixel)
+    tone, joints = _tiles(x, z, size=(0.8, 0.8), gap=0.012, pixel=pixel)
     floor = _lit((0.60, 0.57, 0.50), 0.03 * tone + 0.02 * _rough(x, z, 6) - 0.22 * joints)
     glow = _line(z - 1.2, 2.6, 1.5, 0.9) * clamp(1 - np.abs(x) / 2.6, 0, 1)
     floor = _lit(floor, 0.34 * glow)
@@ -233,7 +238,7 @@ def _car_park(rays: Rays) -> Scene:
     ground = _lit(ground, -0.25 * _line(z + 0.02 * x, 5.1, 0.03, pixel))
     wx, up, seen = rays.wall(18.0)
     pixel = 18.0 / rays.focal
-    tone, joints = _tiles(wx, up, (2.4, 1.25), 0.03, pixel)
+    tone, joints = _tiles(wx, up, size=(2.4, 1.25), gap=0.03, pixel=pixel)
     concrete = _lit((0.66, 0.66, 0.65), 0.03 * tone + 0.05 * _rough(wx, up, 1.2) - 0.3 * joints)
     concrete = mix(concrete, (0.86, 0.72, 0.18), _band(up, 0.95, 1.25, pixel))
     concrete = mix(
@@ -249,7 +254,7 @@ def _arcade(rays: Rays) -> Scene:
     x, z, pixel = rays.ground()
     check = np.floor(x / 0.7) + np.floor(z / 0.7)
     odd = check - 2 * np.floor(check / 2)
-    _, joints = _tiles(x, z, (0.7, 0.7), 0.012, pixel)
+    _, joints = _tiles(x, z, size=(0.7, 0.7), gap=0.012, pixel=pixel)
     marble = 0.05 * noise(x * 1.3 + noise(x * 3, z * 3, 2), z * 2.2, 3)
     ground = mix(_lit((0.70, 0.60, 0.49), marble), _lit((0.46, 0.33, 0.26), marble), odd * 0.85)
     ground = _lit(ground, -0.3 * joints + 0.20 * clamp((z - 7) / 5, 0, 1))
@@ -283,7 +288,7 @@ def _arcade(rays: Rays) -> Scene:
 
 def _station(rays: Rays) -> Scene:
     x, z, pixel = rays.ground()
-    tone, joints = _tiles(x, z, (0.45, 0.45), 0.016, pixel)
+    tone, joints = _tiles(x, z, size=(0.45, 0.45), gap=0.016, pixel=pixel)
     ground = _lit((0.50, 0.51, 0.52), 0.05 * tone + 0.04 * _rough(x, z, 5) - 0.25 * joints)
     ground = mix(ground, (0.92, 0.78, 0.16), 0.9 * _band(z, 11.1, 11.5, pixel))
     studs = _line(x, 0.2, 0.10, pixel) * _line(z, 0.2, 0.10, pixel)
@@ -294,7 +299,7 @@ def _station(rays: Rays) -> Scene:
     pixel = distance / rays.focal
     train = _lit((0.72, 0.75, 0.78), 0.06 * noise(wx * 0.3, up * 3, 2) + 0.04 * (up - 1))
     train = mix(train, (0.10, 0.42, 0.50), _band(up, 0.55, 0.95, pixel))
-    pane, frame = _windows(wx + 0.5, up + 0.5, pixel, (2.5, 2.3), 1.05)
+    pane, frame = _windows(wx + 0.5, up + 0.5, pixel=pixel, step=(2.5, 2.3), sill=1.05)
     train = mix(train, (0.22, 0.24, 0.27), frame * (up < 2.7))
     train = mix(
         train, _lit((0.80, 0.84, 0.78), 0.2 * noise(wx * 2, up * 2, 3)), 0.8 * pane * (up < 2.7)

@@ -79,7 +79,7 @@ def render(
     bar = progress_bar(total=frames, unit="frame", desc=root.name, enabled=progress)
     with bar, Tables(scratch / "info", spec, layout) as tables:
         LAYOUTS[layout].write_tables(scratch, spec)
-        for written in _film_all(scratch, spec, layout, frames, workers):
+        for written in _film_all(scratch, spec, layout, frames=frames, workers=workers):
             tables.add(written)
             bar.update(written.plan.frames)
     if root.exists():
@@ -183,7 +183,7 @@ def _check_space(folder: Path, frames: int, spec: SyntheticSpec, layout: str) ->
 
 
 def _film_all(
-    root: Path, spec: SyntheticSpec, layout: str, frames: int, workers: int | None
+    root: Path, spec: SyntheticSpec, layout: str, *, frames: int, workers: int | None
 ) -> Iterator[Written]:
     """Render every tracklet, in the order of the plans."""
     if workers is None:

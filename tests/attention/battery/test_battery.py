@@ -199,9 +199,9 @@ def test_harm_adds_up_for_any_score_and_is_all_content_where_weights_stay():
     g = torch.Generator().manual_seed(0)
     clean, occluded, weights_back, content_back = torch.randn(4, 7, 5, generator=g)
     score = lambda vectors: (vectors**3).sum(1).abs().sqrt().numpy()  # noqa: E731
-    found = harm(score, clean, occluded, weights_back, content_back)
+    found = harm(score, clean, occluded, clean_weights=weights_back, clean_content=content_back)
     np.testing.assert_allclose(found.weights + found.content, found.whole, atol=1e-6)
-    found = harm(score, clean, occluded, occluded, clean)
+    found = harm(score, clean, occluded, clean_weights=occluded, clean_content=clean)
     np.testing.assert_allclose(found.weights, 0, atol=1e-7)
 
 
@@ -300,7 +300,7 @@ def test_random_maps_are_no_better_than_shuffled_ones():
         rng = np.random.default_rng(seed)
         clip = rng.integers(0, 256, (4, 16, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
         aim = Aim(torch.eye(16)[9], torch.eye(16)[10:13])
-        scores.append(deletion(model, clip, aim, rng, fills=("mean",))["p1", "mean"])
+        scores.append(deletion(model, clip, aim, generator=rng, fills=("mean",))["p1", "mean"])
     error = np.std(scores) / np.sqrt(len(scores))
     assert error > 0
     assert abs(np.mean(scores)) < 3 * error
@@ -312,7 +312,7 @@ def test_a_map_of_contributions_knows_what_deleting_does(fill):
     clip = np.full((4, 128, 64, 3), 128, np.uint8) + rng.integers(0, 9, (4, 128, 64, 3), np.uint8)
     clip[:2, 32:64] = (250, 20, 20)  # the match is red, and red is in one band of two frames
     aim = Aim(torch.eye(16)[9], torch.eye(16)[10:13])
-    found = deletion(planted(1.0), clip, aim, rng, fills=(fill,))
+    found = deletion(planted(1.0), clip, aim, generator=rng, fills=(fill,))
     assert found["contribution", fill] > 0.01
 
 

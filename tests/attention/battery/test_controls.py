@@ -130,7 +130,7 @@ def test_the_filmed_frames_are_those_around_the_moment(rendered):
         numbers = filmed_numbers(rendered, 2, row)
         assert len(numbers) == 2
         assert 0 <= min(numbers) <= max(numbers) < rendered.lengths[row]
-    clip = filmed_clip(rendered, 2, (64, 32), 0)
+    clip = filmed_clip(rendered, 2, (64, 32), row=0)
     assert clip.clean.shape == (2, 64, 32, 3)
     assert clip.labels.shape == (2, 64, 32)
 

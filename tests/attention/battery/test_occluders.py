@@ -34,7 +34,7 @@ def test_what_is_outside_the_mask_and_the_frames_stays(occluder):
     before = given.copy()
     if occluder == "person":
         occluder = cut_out(clip()[0], np.pad(np.ones((30, 10), bool), ((10, 24), (11, 11))))
-    found, mask = paste(given, occluder, [1, 3], (10, 4, 30, 20), rng())
+    found, mask = paste(given, occluder, [1, 3], (10, 4, 30, 20), generator=rng())
     assert np.array_equal(given, before)
     assert mask.shape == (4, *SIZE)
     assert mask.dtype == bool
@@ -48,9 +48,9 @@ def test_what_is_outside_the_mask_and_the_frames_stays(occluder):
 
 def test_both_layouts_and_tensors_give_the_same_pixels():
     given = clip()
-    last, mask = paste(given, "box", [0], (0, 0, 20, 20), rng())
-    first, _ = paste(given.transpose(0, 3, 1, 2), "box", [0], (0, 0, 20, 20), rng())
-    tensor, again = paste(torch.from_numpy(given), "box", [0], (0, 0, 20, 20), rng())
+    last, mask = paste(given, "box", [0], (0, 0, 20, 20), generator=rng())
+    first, _ = paste(given.transpose(0, 3, 1, 2), "box", [0], (0, 0, 20, 20), generator=rng())
+    tensor, again = paste(torch.from_numpy(given), "box", [0], (0, 0, 20, 20), generator=rng())
     assert np.array_equal(first.transpose(0, 2, 3, 1), last)
     assert torch.equal(tensor, torch.from_numpy(last))
     assert np.array_equal(mask, again)
@@ -58,11 +58,11 @@ def test_both_layouts_and_tensors_give_the_same_pixels():
 
 def test_a_paste_fades_in_except_at_the_frames_border():
     black = np.zeros((1, *SIZE, 3), np.uint8)
-    found, _ = paste(black, "grey", [0], (0, 0, 20, 20), rng())
+    found, _ = paste(black, "grey", [0], (0, 0, 20, 20), generator=rng())
     row = found[0, 5, :, 0]
     assert row[0] == row[10] == 124
     assert row[10] > row[18] > row[19] > row[20] == 0
-    found, _ = paste(black, "grey", [0], (44, 12, 20, 20), rng())
+    found, _ = paste(black, "grey", [0], (44, 12, 20, 20), generator=rng())
     assert found[0, -1, -1, 0] == found[0, -1, 20, 0] == found[0, 50, -1, 0] == 124
     assert 0 == found[0, 43, -1, 0] < found[0, 44, -1, 0] < 124
 
@@ -70,12 +70,12 @@ def test_a_paste_fades_in_except_at_the_frames_border():
 def test_the_placebo_is_the_same_place_of_another_frame():
     given = np.stack([np.full((*SIZE, 3), 10 * t, np.uint8) for t in range(3)])
     given[:, 30:40] += 5
-    found, _ = paste(given, "placebo", [1], (20, 0, 44, 32), rng())
+    found, _ = paste(given, "placebo", [1], (20, 0, 44, 32), generator=rng())
     source = (found[1, 63, 0, 0] - 0) // 10
     assert source in (0, 2)
     assert np.array_equal(found[1, 25:], given[source, 25:])
     with pytest.raises(ValueError, match="only one"):
-        paste(given[:1], "placebo", [0], (0, 0, 8, 8), rng())
+        paste(given[:1], "placebo", [0], (0, 0, 8, 8), generator=rng())
 
 
 def test_boxes_have_their_area_and_stand_anywhere():
@@ -110,16 +110,18 @@ def test_objects_differ_from_draw_to_draw_and_not_from_frame_to_frame(kind):
     one, other = (texture(kind, (40, 20), rng(i)) for i in range(2))
     assert one.shape == (40, 20, 4)
     assert not np.array_equal(one, other)
-    found, mask = paste(np.full((2, *SIZE, 3), 100, np.uint8), kind, [0, 1], (0, 0, 40, 20), rng())
+    found, mask = paste(
+        np.full((2, *SIZE, 3), 100, np.uint8), kind, [0, 1], (0, 0, 40, 20), generator=rng()
+    )
     assert np.array_equal(found[0], found[1])
     assert mask[0].sum() > 400
 
 
 def test_cut_outs_are_as_bright_as_the_frame():
     person = np.full((*SIZE, 3), 30, np.uint8)
-    found, mask = paste(clip(), cut_out(person), [0], (0, 0, 64, 32), rng())
+    found, mask = paste(clip(), cut_out(person), [0], (0, 0, 64, 32), generator=rng())
     assert abs(found[mask].mean() - 60) < 1  # at most twofold
-    found, mask = paste(clip(), cut_out(person * 3), [0], (0, 0, 64, 32), rng())
+    found, mask = paste(clip(), cut_out(person * 3), [0], (0, 0, 64, 32), generator=rng())
     assert abs(found[mask].mean() - clip()[0].mean()) < 2
 
 
@@ -128,7 +130,7 @@ def test_cut_outs_cover_boxes_of_any_shape(size):
     person = cut_out(np.full((*size, 3), 100, np.uint8), np.ones(size, bool))
     for i in range(200):
         box = random_box(SIZE, AREAS[i % len(AREAS)], rng(i))
-        _, mask = paste(clip(), person, [0], box, rng(i))
+        _, mask = paste(clip(), person, [0], box, generator=rng(i))
         assert mask.sum() >= 0.5 * box[2] * box[3]
 
 
@@ -146,13 +148,13 @@ def test_a_person_without_a_mask_is_a_rectangle():
 
 def test_it_says_what_does_not_fit():
     with pytest.raises(ValueError, match="an occluder is one of"):
-        paste(clip(), "cloud", [0], (0, 0, 8, 8), rng())
+        paste(clip(), "cloud", [0], (0, 0, 8, 8), generator=rng())
     with pytest.raises(ValueError, match="do not lie in"):
-        paste(clip(), "box", [4], (0, 0, 8, 8), rng())
+        paste(clip(), "box", [4], (0, 0, 8, 8), generator=rng())
     with pytest.raises(ValueError, match="do not lie in"):
-        paste(clip(), "box", [0], (60, 0, 8, 8), rng())
+        paste(clip(), "box", [0], (60, 0, 8, 8), generator=rng())
     with pytest.raises(ValueError, match="uint8"):
-        paste(clip().astype(np.float32), "box", [0], (0, 0, 8, 8), rng())
+        paste(clip().astype(np.float32), "box", [0], (0, 0, 8, 8), generator=rng())
 
 
 def test_token_shares_are_of_bands_where_mma_is_stripes():
