@@ -1,6 +1,6 @@
 """What a shell sees: one verb a call, errors in one line, exit codes.
 
-The verbs themselves are in `mmagga.__main__`.
+`mmagga.__main__` lists the verbs.
 """
 
 import difflib

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mmagga.errors import SettingError
+from mmagga.system.files import require_writable
 
 
 def embed(
@@ -35,7 +36,6 @@ def embed(
     from mmagga.retrieval.stored import embed_tracklets, read_images
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
-    from mmagga.system.files import require_writable
 
     config = replace(Run(run).load_config(), device=device)
     require_writable(out)
@@ -164,7 +164,6 @@ def export(run: Path, /, out: Path, check: tuple[int, ...] = (1, 3)) -> None:
     """
     from mmagga.model.export import export_onnx
     from mmagga.runs.run import Run
-    from mmagga.system.files import require_writable
 
     require_writable(out)
     config = Run(run).load_config()

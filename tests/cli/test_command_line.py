@@ -14,8 +14,9 @@ import pytest
 import tyro
 
 from mmagga import __version__, errors
-from mmagga.__main__ import VERBS, main, render
+from mmagga.__main__ import VERBS, main
 from mmagga.cli import shell
+from mmagga.cli.datasets import render
 from mmagga.cli.flags import parse
 from mmagga.config import DEMO
 from mmagga.data import load_tracklets, synthetic

@@ -14,7 +14,7 @@ from test_synthetic import files, read_csv
 from trees import shuffle_listings
 
 from mmagga.__main__ import main
-from mmagga.__main__ import render as verb
+from mmagga.cli.datasets import render as verb
 from mmagga.data import Tracklets, load_tracklets
 from mmagga.data.synthetic import LAYOUTS, SyntheticSpec, read_masks, render, verify, writing
 from mmagga.errors import DataError, MmaggaError

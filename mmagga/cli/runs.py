@@ -1,0 +1,297 @@
+"""The verbs about one run: train, evaluate and examine it, and say how it stands."""
+
+import dataclasses
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from mmagga.errors import MmaggaError
+from mmagga.system.files import require_writable
+
+
+def train(args: list[str]) -> None:
+    """Train a preset, demo or paper, with any field changed; go on where it stopped.
+
+    Example: python -m mmagga train demo --root data/synthetic-demo --seed 1
+
+    `train demo --help` and `train paper --help` list the fields.
+    """
+    from mmagga.cli.flags import parse
+    from mmagga.runs.run import Run
+    from mmagga.runs.status import reached
+
+    config, runs, steal = parse(args, inspect.getdoc(train))
+    from mmagga.training import loop  # with torch, which help and refusals do without
+
+    run = loop.train(config, Run.of(config, runs).folder, steal=steal)
+    if os.environ.get("RANK", "0") == "0":  # torchrun's other processes say nothing
+        print(f"run: {run.folder}\n{reached(run.load_metrics())}")
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    partial: bool = False,
+) -> None:
+    """Evaluate the newest checkpoint of a run under its data set's protocol.
+
+    The CSV file says whom each query found, also where no query has a match to be scored. The
+    embeddings are kept in the run folder, where browser and report find them.
+
+    Example: python -m mmagga evaluate runs/synthetic-mmagga-05b8b9687039
+
+    Args:
+        run: Run folder, or an authors' checkpoint file.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
+        out: CSV file for one row a query; by default in the run folder.
+        device: cpu, cuda or auto.
+        partial: Load what fits of a checkpoint of another network, and warn how much that is.
+    """
+    from mmagga.retrieval.analysis import with_names
+    from mmagga.retrieval.metrics import score
+    from mmagga.runs.health import warning
+    from mmagga.runs.opened import OpenedRun
+    from mmagga.runs.run import Run
+    from mmagga.system.device import resolve_device
+    from mmagga.system.distributed import from_first, processes
+    from mmagga.system.files import write_csv
+    from mmagga.training.health import dead_units
+
+    run = _run_folder(run)
+    config = _config(run, dataset, root, device)
+    stem = "queries-partial" if partial else "queries"
+    out = out or _in_folder(run, stem, config, ".csv")
+    require_writable(out)
+    with processes() as here:
+        tracklets = _load(config) if here.first else None
+        from_first(None)  # the others come when the index of the frames is there
+        tracklets = tracklets or _load(config)
+        if here.size > 1 or partial:
+            model = Run(run).load_model(resolve_device(device), partial)
+            scores = score(model, tracklets, config)
+        else:  # keeps the embeddings in the run folder
+            opened = OpenedRun(Run(run), tracklets, config)
+            model, scores = opened.model, opened.scores
+    if here.first:
+        told = [note for note in tracklets.notes if note.startswith(("one camera", "identities"))]
+        print(scores, *told, sep="\n")
+        if said := warning(dead_units(model)):
+            print(said)
+        write_csv(out, with_names(scores, tracklets))
+        print(f"one row a query: {out}")
+
+
+def ledger(
+    run: Path,
+    /,
+    *,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Evaluate a run under every convention that papers use, side by side.
+
+    Example: python -m mmagga ledger runs/synthetic-mmagga-05b8b9687039
+
+    Args:
+        run: Run folder, or an authors' checkpoint file.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
+        out: CSV file to write; by default in the run folder.
+        device: cpu, cuda or auto.
+    """
+    from mmagga.runs.run import Run
+    from mmagga.studies.ledger import ledger, show, with_its_run
+    from mmagga.system.device import resolve_device
+    from mmagga.system.files import write_csv
+
+    run = _run_folder(run)
+    config = _config(run, dataset, root, device)
+    out = out or _in_folder(run, "ledger", config, ".csv")
+    require_writable(out)
+    tracklets = _load(config)
+    table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
+    if config.dataset == Run(run).load_config().dataset:
+        table = with_its_run(table, Run(run))
+    print(show(table))
+    write_csv(out, table)
+    print(f"what each changes, and who uses it: {out}")
+
+
+def attention(
+    run: Path,
+    /,
+    *,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    clips: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Measure whether a run's attention avoids occluders, and whether that matters.
+
+    Example: python -m mmagga attention runs/synthetic-mmagga-05b8b9687039
+
+    Args:
+        run: Run folder, or an authors' checkpoint file.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
+        out: Folder for the tables and figures; by default the run's own attention/.
+        clips: Queries to show; all by default.
+        device: cpu, cuda or auto.
+    """
+    from mmagga.attention.battery.run import battery
+    from mmagga.attention.battery.verdict import verdicts
+    from mmagga.model.build import untrained_like
+    from mmagga.report.battery import write
+    from mmagga.runs.run import Run
+    from mmagga.system.device import resolve_device
+
+    run = _run_folder(run)
+    config = _config(run, dataset, root, device)
+    if config.model.name == "baseline":
+        raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
+    out = out or _in_folder(run, "attention", config)
+    require_writable(out / "battery.csv")
+    model = Run(run).load_model(resolve_device(device))
+    tracklets = _load(config)
+    found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
+    for path in write(found, out, f"{run.name} on {config.dataset}"):
+        print(path)
+    print(verdicts(found.table).to_string(index=False))
+
+
+def report(
+    run: Path,
+    /,
+    *,
+    root: Path | None = None,
+    dataset: str | None = None,
+    out: Path | None = None,
+    embed: bool = True,
+    device: str = "auto",
+) -> None:
+    """Write one HTML page on a run: scores, curves, rank lists, attention, origin.
+
+    Example: python -m mmagga report runs/synthetic-mmagga-05b8b9687039
+
+    Args:
+        run: Run folder, of a finished run or of one under way.
+        root: Data folder, if different from training.
+        dataset: Data set, if different from training.
+        out: HTML file to write; by default in the run folder.
+        embed: Embed the test set, once; without it only what the run's log says.
+        device: cpu, cuda or auto.
+    """
+    from mmagga.report import write
+    from mmagga.runs.run import Run
+
+    run = _run_folder(run)
+    config = _config(run, dataset, root, device)
+    out = out or _in_folder(run, "report", config, ".html")
+    require_writable(out)
+    print(write(Run(run), config, out, embed=embed))
+
+
+def replay(run: Path, /) -> None:
+    """Repeat the step at which a run's loss was not finite, and name its clips.
+
+    Example: python -m mmagga replay runs/synthetic-mmagga-05b8b9687039
+
+    Args:
+        run: Run folder.
+    """
+    from mmagga.runs.run import Run
+    from mmagga.training.replay import replay
+
+    print(replay(Run(run)))
+
+
+def status(run: Path | None = None, /, runs: Path = Path("runs")) -> None:
+    """Show how a run stands: step, losses, speed, time to go. Without RUN, all runs.
+
+    Example: python -m mmagga status runs/synthetic-mmagga-05b8b9687039
+
+    Args:
+        run: Run folder.
+        runs: Where the run folders lie.
+    """
+    from mmagga.runs.run import Run
+    from mmagga.runs.status import overview, status
+
+    print(status(Run(run)) if run else overview(runs))
+
+
+def import_official(file: Path, out: Path, /) -> None:
+    """Write an authors' checkpoint as a run folder, without running its code.
+
+    Example: python -m mmagga import-official mma.pth.tar runs/authors
+
+    evaluate, ledger, attention and report take the file, too, and import it into runs/:
+    mmagga evaluate mma.pth.tar --dataset mars --root /data/mars
+
+    Args:
+        file: The authors' .pth.tar file, or a file of its state dict.
+        out: Run folder to make, which every verb and notebook takes.
+    """
+    from mmagga.runs.imported import import_official
+
+    require_writable(out / "config.json")
+    run = import_official(file, out)
+    config = run.load_config()
+    print(
+        f"run: {run.folder}: {config.model.name}, {config.frames} frames, trained on "
+        f"{config.dataset}\nevaluate it: python -m mmagga evaluate {run.folder} "
+        f"--dataset {config.dataset} --root FOLDER"
+    )
+
+
+def _run_folder(run: Path) -> Path:
+    """Return a run folder; an authors' checkpoint file is imported first."""
+    from mmagga.runs.imported import run_folder
+
+    folder = run_folder(run)
+    if folder != run:
+        print(f"imported: {folder}")
+    return folder
+
+
+def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:
+    """Return a run's configuration, with another data set, data folder or device."""
+    from mmagga.system.device import resolve_device
+
+    resolve_device(device)  # before any work
+    from mmagga.data import find_reader
+    from mmagga.runs.run import Run
+
+    config = Run(run).load_config()
+    if dataset is not None:
+        find_reader(dataset)
+    if dataset not in (None, config.dataset) and root is None:
+        raise MmaggaError(f"--dataset {dataset} is not what {run} was trained on: give --root too")
+    return dataclasses.replace(
+        config, dataset=dataset or config.dataset, root=root or config.root, device=device
+    )
+
+
+def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
+    """Name a result in the run folder, after the data set if it is not the run's own."""
+    from mmagga.runs.run import Run
+
+    other = f"-{config.dataset}" if config.dataset != Run(run).load_config().dataset else ""
+    return run / f"{stem}{other}{suffix}"
+
+
+def _load(config: Any) -> Any:
+    """Read the data set that `_config` chose."""
+    from mmagga.data import load_checked
+
+    return load_checked(config.dataset, config.root, config.split, compare=config.compares_frames())
