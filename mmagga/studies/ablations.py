@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmagga.cli.flags import command
 from mmagga.config import Config, check_settings, total_epochs
 from mmagga.data import load_checked
+from mmagga.data.files.index import fingerprints
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
 from mmagga.retrieval.metrics import score
@@ -54,6 +55,22 @@ class Cell:
         metrics = self.run.load_metrics()
         last = metrics.get("epoch") == total_epochs(self.config)
         return last and self.run.saved_step() == metrics.get("step")
+
+    def require_same_data(self) -> None:
+        """Raise MmaggaError if a finished run is of other data; its name does not say which.
+
+        A run that is not finished compares the data itself when it goes on.
+        """
+        config, folder = self.config, self.run.folder
+        if not self.is_done() or self.run.load_config().root.resolve() == config.root.resolve():
+            return
+        saved = self.run.load_state() or {}
+        tracklets = load_checked(config.dataset, config.root, config.split, progress=False)
+        if any(saved.get(name) != value for name, value in fingerprints(tracklets).items()):
+            raise MmaggaError(
+                f"{folder} is of the data in {self.run.load_config().root}, which differ from "
+                f"those in {config.root}: give the runs of each data set their own --runs folder"
+            )
 
     def state(self) -> str:
         """Return "done", "to go on" or "to do"."""
@@ -142,8 +159,10 @@ def ablate(cells: Sequence[Cell], devices: Sequence[str] = (), *, bar: bool = Tr
     With several `devices` (values of CUDA_VISIBLE_DEVICES) each is kept busy by one process; else
     the runs follow one another here. What another process holds, and what diverged, is named and
     passed over. Raises DataError, ResourceError and Stopped as `train` does; the same call goes on
-    after each of them.
+    after each of them, and MmaggaError where a finished run is of other data.
     """
+    for cell in cells:
+        cell.require_same_data()
     missing = list({cell.run.folder: cell for cell in cells if not cell.is_done()}.values())
     if len(devices) > 1:
         notes = _train_on(devices, missing, bar)

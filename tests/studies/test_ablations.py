@@ -131,6 +131,24 @@ def test_finished_runs_are_never_run_again(copied, monkeypatch):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+def test_a_finished_run_of_other_data_is_not_taken_for_this_one(finished, tmp_path, monkeypatch):
+    """The name of a run does not hold the data folder: data may be moved, not exchanged."""
+    monkeypatch.setattr(ablations, "train", no_training)
+    here = finished[0].config.root
+    moved, other = shutil.copytree(here, tmp_path / "moved"), tmp_path / "other"
+    shutil.copytree(here, other)
+    first, second = sorted(other.glob("bbox_train/*/*.jpg"))[:2]
+    second.write_bytes(first.read_bytes())
+    for root, message in ((moved, None), (other, "differ from those in .*--runs")):
+        config = dataclasses.replace(TINY, root=root)
+        listed = cells(PAIR, config, runs=finished[0].run.folder.parent)
+        if message is None:
+            assert ablate(listed, bar=False) == []
+        else:
+            with pytest.raises(MmaggaError, match=message):
+                ablate(listed, bar=False)
+
+
 @pytest.mark.parametrize("spoil", ["missing", "stale"])
 def test_queries_are_written_where_they_are_missing_or_of_another_evaluation(
     copied, spoil, monkeypatch

@@ -90,7 +90,9 @@ def taught_to_ignore(
     size = (config.height, config.width)
     if filmed is None:
         filmed = (tracklets.root / "info" / "dataset.json").is_file()
-    sample = Sample.draw(tracklets.split("train"), config.frames, size, seed, limit, filmed=filmed)
+    sample = Sample.draw(
+        tracklets.split("train"), config.frames, size, seed=seed, limit=limit, filmed=filmed
+    )
     kinds = ["none", "object", "person", *([FILMED] if filmed else [])]
     subject = fast(model, config.hardware)
     lessons = [_lesson(subject, sample, Condition(kind), config.eval_batch) for kind in kinds]

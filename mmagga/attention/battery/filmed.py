@@ -55,7 +55,7 @@ def filmed_clips(
     For each of `without` in turn, all tracklets: see `filmed_clip`. `workers` processes, all cores
     by default, change the speed and nothing else.
     """
-    work = partial(filmed_clip, tracklets, frames, size)
+    work = partial(filmed_clip, tracklets, frames=frames, size=size)
     tasks = [(row, what) for what in without for row in range(len(tracklets))]
     workers = _cores() if workers is None else workers
     if workers == 1 or len(tasks) < _FEW:
@@ -67,7 +67,7 @@ def filmed_clips(
 
 
 def filmed_clip(
-    tracklets: Tracklets, frames: int, size: tuple[int, int], *, row: int, without: str = "occluder"
+    tracklets: Tracklets, row: int, without: str = "occluder", *, frames: int, size: tuple[int, int]
 ) -> FilmedClip:
     """Render one of them; `without` a part of the person leaves out that part, and no occluder."""
     occlusion = 1.0 if without == "occluder" else 0.0

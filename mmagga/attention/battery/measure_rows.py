@@ -124,8 +124,8 @@ def _response(
 
 def _response_in_bands(observed: Observed, branch: str, occluder: str) -> pd.DataFrame:
     before, after = observed.reference(occluder), observed.occluded[occluder]
-    found = _slope(before.weights, after.weights, after.bands, branch)
-    return clip_values("response in nominal bands", branch, occluder, *found)
+    slopes, worth = _slope(before.weights, after.weights, after.bands, branch)
+    return clip_values("response in nominal bands", branch, occluder, slopes, weights=worth)
 
 
 def _slope(

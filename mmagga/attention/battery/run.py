@@ -131,9 +131,9 @@ class Material(NamedTuple):
         if filmed is None:
             filmed = (tracklets.root / "info" / "dataset.json").is_file()
         queries = Sample.draw(
-            tracklets.split("query"), config.frames, size, seed, limit, filmed=filmed
+            tracklets.split("query"), config.frames, size, seed=seed, limit=limit, filmed=filmed
         )
-        return cls(queries, Sample.draw(searched(tracklets), config.frames, size, seed))
+        return cls(queries, Sample.draw(searched(tracklets), config.frames, size, seed=seed))
 
     def conditions(self, occluders: Sequence[str]) -> list[Condition]:
         """List how the queries are shown."""

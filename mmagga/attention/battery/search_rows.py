@@ -262,9 +262,9 @@ def harm_values(
     for condition, seen in observed.items():
         if condition == CLEAN:
             continue
-        vectors = seen.vectors[GGA], seen.patched["weights"], seen.patched["content"]
+        back = {"clean_weights": seen.patched["weights"], "clean_content": seen.patched["content"]}
         for unit, score in scores.items():
-            found = harm(score, clean, *vectors)
+            found = harm(score, clean, seen.vectors[GGA], **back)
             names = "", " through the weights", " through the content"
             rows += [
                 clip_values(f"harm ({unit}){name}", "all", condition.occluder, values)

@@ -65,7 +65,7 @@ def test_a_network_can_be_taught_to_ignore_occluders(people):
     model = guided()
     before = {name: w.clone() for name, w in model.state_dict().items()}
     taught = taught_to_ignore(model, train, CONFIG, steps=150, rate=1e-2, filmed=False)
-    sample = Sample.draw(people.split("query"), FRAMES, (CONFIG.height, CONFIG.width), 0)
+    sample = Sample.draw(people.split("query"), FRAMES, (CONFIG.height, CONFIG.width), seed=0)
     assert response(taught, sample) < -2
     assert abs(response(model, sample)) < 1
     assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
@@ -76,7 +76,7 @@ def test_a_network_can_be_taught_to_ignore_occluders(people):
 def test_undoing_layers_starts_from_the_trained_network(people):
     torch.manual_seed(0)
     model = make_mmagga(2, FRAMES, backbone="resnet18", width=16, non_local=0).eval()
-    few = Sample.draw(people.split("query"), FRAMES, (128, 64), 0, limit=4)
+    few = Sample.draw(people.split("query"), FRAMES, (128, 64), seed=0, limit=4)
     found = cascade(model, few, CONFIG, "object")
     assert list(found["level"].unique()) == ["trained", *LEVELS]
     start = found[found["level"] == "trained"]
@@ -94,7 +94,7 @@ def test_shuffled_labels_are_the_same_labels_on_other_tracklets(rendered):
 
 def test_another_guide_moves_guided_weights_and_not_those_of_a_dead_guide(people):
     model = guided()
-    sample = Sample.draw(people.split("query"), FRAMES, (128, 64), 0)
+    sample = Sample.draw(people.split("query"), FRAMES, (128, 64), seed=0)
     tokens, pids = clean_tokens(model, sample), sample.tracklets.pids
     own = observe(model, sample, clips.CLEAN).weights["p1"]
     moved = measures.variation(flat(own), flat(exchanged_guides(model.head, tokens, pids)["p1"]))
@@ -130,7 +130,7 @@ def test_the_filmed_frames_are_those_around_the_moment(rendered):
         numbers = filmed_numbers(rendered, 2, row)
         assert len(numbers) == 2
         assert 0 <= min(numbers) <= max(numbers) < rendered.lengths[row]
-    clip = filmed_clip(rendered, 2, (64, 32), row=0)
+    clip = filmed_clip(rendered, 0, frames=2, size=(64, 32))
     assert clip.clean.shape == (2, 64, 32, 3)
     assert clip.labels.shape == (2, 64, 32)
 
