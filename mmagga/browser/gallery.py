@@ -78,17 +78,18 @@ class Found(NamedTuple):
 
 
 def find(
-    vectors: Tensor, query: Tensor, *, pids: np.ndarray, camids: np.ndarray, who: tuple[int, int],
+    vectors: Tensor, query: Tensor, *, pids: np.ndarray, views: np.ndarray, who: tuple[int, int],
     top: int = 10,
 ) -> Found:  # fmt: skip
     """Rank (N, D) unit vectors by their cosine to `query` (D,), nearest first.
 
-    Tracklets of the query's person *and* camera, `who`, are left out, as in `retrieval.evaluate`;
+    Tracklets of the query's person *and* view, `who`, are left out, as in `retrieval.evaluate`
+    (see `Tracklets.views`: the camera, or of a single camera the tracklet itself);
     equal distances keep their order. In float32, so that a step of a slider is quick; the scores
     of the run are `evaluate`'s, which are exact.
     """
-    pid, camid = who
-    counts = np.flatnonzero((pids != pid) | (camids != camid))
+    pid, view = who
+    counts = np.flatnonzero((pids != pid) | (views != view))
     distances = (2 - 2 * (vectors @ query)).clamp(min=0).numpy()[counts]
     order = np.argsort(distances, kind="stable")
     matches = (pids[counts] == pid) & (pid != DISTRACTOR)

@@ -250,12 +250,11 @@ class BrowserState(OpenedRun):
         self, row: int, vector: Tensor, swap: Reweighting = AS_TRAINED, gallery_too: bool = False
     ) -> Found:
         """Search for a query by its embedding `vector` (D,), a unit vector."""
-        pids, camids = self.all.pids, self.all.camids
-        who = int(pids[row]), int(camids[row])
+        pids, views = self.all.pids, self.all.views
+        who = int(pids[row]), int(views[row])
         vectors = self.gallery_vectors(swap, gallery_too)
-        return find(
-            vectors, vector, pids=pids[: self.searched], camids=camids[: self.searched], who=who
-        )
+        searched = slice(self.searched)
+        return find(vectors, vector, pids=pids[searched], views=views[searched], who=who)
 
     # --- a pair ---------------------------------------------------------------------------------
 

@@ -289,8 +289,8 @@ def _changes(
     changes = {}
     for name, share in token_shares(mask[None], state.head).items():
         occluded, clean = groups(share.flatten(1).numpy(), frames=name == "global")
-        values = (one[name].flatten(1).numpy() for one in (old, new))
-        answer = float(did(*values, occluded, clean)[0])
+        first, second = (one[name].flatten(1).numpy() for one in (old, new))
+        answer = float(did(first, second, occluded, clean)[0])
         changes[part_name(name)] = "–" if np.isnan(answer) else f"{answer:+.3f}"
     return changes
 
@@ -337,17 +337,17 @@ def _touch(
     *, frame: np.ndarray, mask: np.ndarray | None,
 ) -> Drawn:  # fmt: skip
     """Draw the chosen frame as it is now, and the weights before and after the brush."""
-    weighed = [clip_attention(one, clip) for one in looks]
+    before, after = (clip_attention(one, clip) for one in looks)
     name = list(state.head.grids)[-1] if settings.part == "all" else settings.part
     return brush_view(
         frame,
         state.weight_maps(looks[1], clip)[name][settings.frame],
-        _bars(*weighed, settings.frame),
+        _bars(before, after, settings.frame),
         limits=_within_e(state, settings.swap),
         covered=None if mask is None else mask[settings.frame],
         opacity=settings.opacity,
         title=part_name(name),
-        changes=_changes(state, *weighed, mask),
+        changes=_changes(state, before, after, mask),
     )
 
 

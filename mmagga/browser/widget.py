@@ -434,7 +434,7 @@ class AttentionBrowser(Panel):
         self, k: int, *, rank: int, row: int, distance: float, match: bool | None, chosen: bool
     ) -> None:
         words = f"rank {rank}: {describe(self.state, row)}, distance {distance:.4f}"
-        key = (self.state.split, rank, row, match, chosen)
+        key = (self.state.split, words, match, chosen)
         if self._shown.get(k) != key:
             image = tile(self.state, row, match, selected=chosen)
             spot = Spot((0, 0, *image.size), words, what=k)

@@ -64,15 +64,17 @@ def evaluate(
     from mmagga.system.files import write_csv
     from mmagga.training.health import dead_units
 
-    run = _run_folder(run)
-    config = _config(run, dataset, root, device)
-    stem = "queries-partial" if partial else "queries"
-    out = out or _in_folder(run, stem, config, ".csv")
-    require_writable(out)
     with processes() as here:
+        # The others come when the first has imported the file and indexed the frames.
+        folder = from_first(_run_folder(run) if here.first else None)
+        config = _config(folder, dataset, root, device)
         tracklets = _load(config) if here.first else None
-        from_first(None)  # the others come when the index of the frames is there
-        tracklets = tracklets or _load(config)
+        if here.first:
+            stem = "queries-partial" if partial else "queries"
+            out = out or _in_folder(folder, stem, tracklets, ".csv")
+            require_writable(out)
+        from_first(None)
+        run, tracklets = folder, tracklets or _load(config)
         if here.size > 1 or partial:
             model = Run(run).load_model(resolve_device(device), partial)
             scores = score(model, tracklets, config)
@@ -115,11 +117,11 @@ def ledger(
 
     run = _run_folder(run)
     config = _config(run, dataset, root, device)
-    out = out or _in_folder(run, "ledger", config, ".csv")
-    require_writable(out)
     tracklets = _load(config)
+    out = out or _in_folder(run, "ledger", tracklets, ".csv")
+    require_writable(out)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
-    if config.dataset == Run(run).load_config().dataset:
+    if Run(run).is_of(tracklets):
         table = with_its_run(table, Run(run))
     print(show(table))
     write_csv(out, table)
@@ -159,10 +161,10 @@ def attention(
     config = _config(run, dataset, root, device)
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
-    out = out or _in_folder(run, "attention", config)
+    tracklets = _load(config)
+    out = out or _in_folder(run, "attention", tracklets)
     require_writable(out / "battery.csv")
     model = Run(run).load_model(resolve_device(device))
-    tracklets = _load(config)
     found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
     for path in write(found, out, f"{run.name} on {config.dataset}"):
         print(path)
@@ -196,7 +198,7 @@ def report(
 
     run = _run_folder(run)
     config = _config(run, dataset, root, device)
-    out = out or _in_folder(run, "report", config, ".html")
+    out = out or _in_folder(run, "report", None if root is None else _load(config), ".html")
     require_writable(out)
     print(write(Run(run), config, out, embed=embed))
 
@@ -277,17 +279,26 @@ def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> A
         find_reader(dataset)
     if dataset not in (None, config.dataset) and root is None:
         raise MmaggaError(f"--dataset {dataset} is not what {run} was trained on: give --root too")
+    packed = config.packed if dataset is root is None else None  # the pack is of the run's data
     return dataclasses.replace(
-        config, dataset=dataset or config.dataset, root=root or config.root, device=device
+        config,
+        dataset=dataset or config.dataset,
+        root=root or config.root,
+        device=device,
+        packed=packed,
     )
 
 
-def _in_folder(run: Path, stem: str, config: Any, suffix: str = "") -> Path:
-    """Name a result in the run folder, after the data set if it is not the run's own."""
+def _in_folder(run: Path, stem: str, tracklets: Any, suffix: str = "") -> Path:
+    """Name a result in the run folder, after the data set and its folder if not the run's own."""
     from mmagga.runs.run import Run
 
-    other = f"-{config.dataset}" if config.dataset != Run(run).load_config().dataset else ""
-    return run / f"{stem}{other}{suffix}"
+    if tracklets is None or Run(run).is_of(tracklets):
+        return run / f"{stem}{suffix}"
+    name = tracklets.dataset
+    if name == Run(run).load_config().dataset:
+        name = f"{name}-{tracklets.root.resolve().name}"
+    return run / f"{stem}-{name}{suffix}"
 
 
 def _load(config: Any) -> Any:

@@ -83,6 +83,8 @@ def search(
     from mmagga.retrieval.stored import load_embeddings
     from mmagga.system.files import write_csv
 
+    if threshold is not None and merges is None:
+        raise SettingError("--threshold says which pairs go into --merges FILE: give both")
     stored = load_embeddings(file)
     table = nearest(stored, query, top)
     if out is not None:

@@ -21,7 +21,7 @@ def learning_curves(
     """
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(2, 3, figsize=(12, 6.4), sharex=True)
-        figure.get_layout_engine().set(w_pad=0.1)
+        figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[call-arg]
         _losses(grid[0, 0], steps)
         _distances(grid[0, 1], steps)
         _scores(grid[0, 2], epochs)

@@ -130,6 +130,8 @@ def load_embeddings(path: str | Path) -> StoredEmbeddings:
         raise DataError(f"{path}: row {bad.argmax()} of the vectors is not finite")
     for name in ("pids", "camids"):
         if found[name] is not None:
+            if found[name].dtype.kind not in "iu":
+                raise DataError(f"{path}: {name} must be whole numbers, not {found[name].dtype}")
             found[name] = found[name].astype(np.int64)
     unknown = set() if found["splits"] is None else set(found["splits"].tolist()) - set(SPLITS)
     if unknown:

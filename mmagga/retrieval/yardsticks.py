@@ -138,6 +138,8 @@ def _sums(
         for position in range(1, length):
             total += describe(frames.read(row, [position])[0])
         rows.append(total)
+    if not rows:  # the gallery of a single camera's tracklets, which are all queries
+        return torch.zeros(0, len(describe(np.zeros((*size, 3), np.uint8))))
     return torch.stack(rows)
 
 

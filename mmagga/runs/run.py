@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # imported where they are used: `status` needs neither torch 
     import pandas as pd
     import torch
 
+    from mmagga.data.tracklets import Tracklets
     from mmagga.model.networks import ClipModel
 
 RUNS = Path("runs")
@@ -182,6 +183,21 @@ class Run:
         from mmagga.runs import checkpoint
 
         return checkpoint.load_latest(self.folder / "checkpoints", device)
+
+    def is_of(self, tracklets: "Tracklets") -> bool:
+        """Return whether the run was trained on this data set, wherever it lies now.
+
+        Of imported weights the name of the data set decides, since no more is known.
+        """
+        from mmagga.data.files.index import fingerprints
+
+        config = self.load_config()
+        if config.dataset != tracklets.dataset:
+            return False
+        if config.root.resolve() == tracklets.root.resolve():
+            return True
+        saved = self.load_state() or {}
+        return all(saved.get(k, v) == v for k, v in fingerprints(tracklets).items())
 
     def load_model(
         self, device: "str | torch.device" = "cpu", partial: bool = False

@@ -86,6 +86,8 @@ def _state(run: Run, config: Config, steps: list[dict[str, Any]]) -> str:
     owner = holder(run.folder)
     if owner is not None:
         return f"running, {describe(owner)}"
+    if not steps and run.load_failure():
+        return f"failed: {run.load_failure()['error']}"
     if not steps:
         return "imported: weights without a log" if run.saved_step() else "never started"
     step = steps[-1]["step"]

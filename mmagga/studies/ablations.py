@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmagga.cli.flags import command
 from mmagga.config import Config, check_settings, total_epochs
 from mmagga.data import load_checked
-from mmagga.data.files.index import fingerprints
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
 from mmagga.retrieval.metrics import score
@@ -64,9 +63,8 @@ class Cell:
         config, folder = self.config, self.run.folder
         if not self.is_done() or self.run.load_config().root.resolve() == config.root.resolve():
             return
-        saved = self.run.load_state() or {}
         tracklets = load_checked(config.dataset, config.root, config.split, progress=False)
-        if any(saved.get(name) != value for name, value in fingerprints(tracklets).items()):
+        if not self.run.is_of(tracklets):
             raise MmaggaError(
                 f"{folder} is of the data in {self.run.load_config().root}, which differ from "
                 f"those in {config.root}: give the runs of each data set their own --runs folder"
@@ -156,15 +154,15 @@ def _pace(cell: Cell) -> float | None:
 def ablate(cells: Sequence[Cell], devices: Sequence[str] = (), *, bar: bool = True) -> list[str]:
     """Train and evaluate what is missing; return a line for each run that failed.
 
-    With several `devices` (values of CUDA_VISIBLE_DEVICES) each is kept busy by one process; else
-    the runs follow one another here. What another process holds, and what diverged, is named and
+    Each of `devices` (values of CUDA_VISIBLE_DEVICES) is kept busy by one process; without any the
+    runs follow one another here. What another process holds, and what diverged, is named and
     passed over. Raises DataError, ResourceError and Stopped as `train` does; the same call goes on
     after each of them, and MmaggaError where a finished run is of other data.
     """
     for cell in cells:
         cell.require_same_data()
     missing = list({cell.run.folder: cell for cell in cells if not cell.is_done()}.values())
-    if len(devices) > 1:
+    if devices:
         notes = _train_on(devices, missing, bar)
     else:
         notes = [note for cell in missing if (note := _train_here(cell, bar))]
@@ -268,7 +266,8 @@ def carry_out(
     table = plan(cells)
     print(table.to_string(index=False, float_format="{:.0f}".format, na_rep="?"))
     print(f"{(table['state'] == 'done').sum()} of {len(table)} are done", flush=True)
-    return [] if dry_run else ablate(cells, devices or visible_gpus())
+    gpus = visible_gpus()
+    return [] if dry_run else ablate(cells, devices or (gpus if len(gpus) > 1 else ()))
 
 
 def visible_gpus() -> list[str]:

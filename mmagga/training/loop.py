@@ -133,12 +133,14 @@ def train(
     bar: bool = True,
     watch: Callable[[Run], object] | None = None,
     steal: bool = False,
+    stop_at: int | None = None,
 ) -> Run:
     """Train to the end, from the start or from where the run folder stands.
 
     The folder is by default named after the configuration; a finished run is left as it is.
     Under torchrun the processes share each batch. `watch(run)` is called every few seconds;
-    `steal` takes the folder over from another machine, see `RunLock`.
+    `steal` takes the folder over from another machine, see `RunLock`. With `stop_at` it saves and
+    raises Stopped when so many steps are done.
     Raises SettingError, DataError, CheckpointError, ResourceError or NumericError, and Stopped when
     a signal asks for it; after each of them the same call goes on from the last checkpoint.
     """
@@ -148,7 +150,9 @@ def train(
         find_reader(config.dataset)
     device = resolve_device(config.device)
     try:
-        _open_and_train(run, config, tracklets, device, bar=bar, watch=watch, steal=steal)
+        _open_and_train(
+            run, config, tracklets, device, bar=bar, watch=watch, steal=steal, stop_at=stop_at
+        )
     except (OSError, RuntimeError, MemoryError) as error:
         if (short := shortage(error)) is None:
             raise
@@ -165,6 +169,7 @@ def _open_and_train(
     bar: bool,
     watch: Callable[[Run], object] | None,
     steal: bool,
+    stop_at: int | None,
 ) -> None:
     with processes() as here, settings(config.hardware, device):
         # Nothing is written into the folder before it is known that the run can be carried on.
@@ -179,7 +184,7 @@ def _open_and_train(
                 tracklets = checked(tracklets, progress=bar, compare=config.compares_frames())
         from_first(None)  # the others come when the index of the frames is there
         tracklets = tracklets or _load(config, False)
-        plan = Plan(run, config, tracklets, here, device)
+        plan = Plan(run, config, tracklets, here, device, stop_at)
         recorder = Recorder(plan, bar, watch)
         with RunLock(run.folder, steal) if here.first else nullcontext():
             _train(plan, recorder)
@@ -228,7 +233,7 @@ def _train(plan: Plan, recorder: Recorder) -> None:
             if end_of_stage:
                 recorder.matrices(state.model)
             due = end_of_epoch and plan.evaluates_after(batch.epoch + 1)
-            stopping = any_of(stop.requested)
+            stopping = any_of(stop.requested) or state.step == plan.stop_at
             # First the weights, then what speaks of them: see `Plan.lacks_record`.
             if end_of_stage or due or stopping or recorder.overdue:
                 recorder.save(state)

@@ -28,6 +28,8 @@ class Plan:
     tracklets: Tracklets
     here: World
     device: torch.device
+    stop_at: int | None = None
+    """Stop when so many steps are done."""
 
     @cached_property
     def people(self) -> Tracklets:

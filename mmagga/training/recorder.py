@@ -64,10 +64,12 @@ class Recorder:
             desc="train", enabled=self.bar, unit="frame",
             total=total * self.frames, initial=step * self.frames,
         )  # fmt: skip
-        with line as self.line:
-            yield
-        if self.board:
-            self.board.close()
+        try:
+            with line as self.line:
+                yield
+        finally:
+            if self.board:
+                self.board.close()
 
     def step(self, step: int, epoch: int, log: dict[str, float]) -> None:
         """Log one step."""
@@ -198,7 +200,7 @@ def _duration(seconds: float) -> str:
 
 
 def _board(run: Run, step: int) -> Any:
-    return _summary_writer()(run.folder / "tensorboard", purge_step=step)
+    return _summary_writer()(run.folder / "tensorboard", purge_step=step + 1)
 
 
 def _summary_writer() -> Any:

@@ -72,13 +72,13 @@ def test_find_leaves_out_the_querys_own_camera():
     vectors = torch.eye(4)
     pids, camids = np.array([1, 1, 2, 0]), np.array([1, 2, 1, 1])
     query = torch.tensor([0.9, 0.3, 0.2, 0.1])
-    found = find(vectors, query, pids=pids, camids=camids, who=(1, 1))
+    found = find(vectors, query, pids=pids, views=camids, who=(1, 1))
     assert found.rows.tolist() == [1, 2, 3]
     assert found.matches.tolist() == [True, False, False]
     assert found.hits.tolist() == [1]
     assert found.first == 1
     assert found.first_row == 1
-    nobody = find(vectors, query, pids=pids, camids=camids, who=(7, 1))
+    nobody = find(vectors, query, pids=pids, views=camids, who=(7, 1))
     assert nobody.first is None
     assert np.isnan(nobody.average_precision)
 

@@ -11,6 +11,7 @@ import torch
 from walk import walk
 
 from mmagga.__main__ import main
+from mmagga.browser.state import BrowserState
 from mmagga.config import DEMO, ModelConfig
 from mmagga.data import load_tracklets
 from mmagga.model.build import build_model
@@ -116,7 +117,7 @@ def test_the_only_tracklet_finds_nobody(run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cameras", "names"), [(1, "none"), (2, "some"), (2, "all")])
+@pytest.mark.parametrize(("cameras", "names"), [(1, "none"), (1, "all"), (2, "some")])
 def test_every_other_verb_takes_it(cameras, names, run, crop, tmp_path):
     root = crop(cameras, names)
     for name in ("ledger", "report"):
@@ -125,6 +126,14 @@ def test_every_other_verb_takes_it(cameras, names, run, crop, tmp_path):
     words = ["attention", str(run.folder), "--dataset", "mot", "--root", str(root)]
     assert main([*words, *out]) == 0
     assert (tmp_path / "attention/battery.csv").exists()
+
+
+def test_within_one_camera_the_browser_ranks_as_the_evaluation_does(run, crop):
+    state = BrowserState(run, load_tracklets("mot", crop(1, "all")))
+    ranked = [state.rank(row, state.vectors[row]).first for row in range(3)]
+    hits = state.per_query["first_hit"].astype(object).where(state.per_query["matches"] > 0, None)
+    assert ranked == hits.tolist()
+    assert ranked.count(None) == 1
 
 
 @pytest.mark.slow

@@ -319,7 +319,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(config, finished, tmp_p
     assert told.count("person") == 4
     assert contents(run, metrics=False)[1] == before[1], "a replay leaves the run as it is"
     monkeypatch.undo()
+    done = []
+    monkeypatch.setattr(loop, "train_step", lambda *a: done.append(a[0].step) or step(*a))
     assert "this time all losses are finite" in replay(run, bar=False)
+    assert done == [3], "only the step that failed"
+    train(dataclasses.replace(config, checkpoint_every=0.0), run.folder, bar=False)
+    with pytest.raises(MmaggaError, match="has passed it since"):
+        replay(run, bar=False)
     with pytest.raises(MmaggaError, match="no failure"):
         replay(finished, bar=False)
 
@@ -496,6 +502,25 @@ def test_matrices_are_recorded_after_each_stage(finished):
     assert not np.array_equal(p1[0], p1[1])
     last = finished.load_state()["model"]["head.mma.p1.matrix"].numpy()
     assert np.array_equal(p1[2].astype(np.float32), last)
+
+
+def test_results_on_other_data_of_the_same_name_have_names_of_their_own(
+    finished, config, tmp_path, capsys
+):
+    """What is in the run folder is of the run's data, which may have been moved."""
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    moved, other = (shutil.copytree(config.root, tmp_path / name) for name in ("moved", "other"))
+    first, second = sorted(other.glob("bbox_test/*/*.jpg"))[-2:]  # the first ones are junk
+    second.write_bytes(first.read_bytes())
+    assert main(["evaluate", str(folder), "--root", str(moved)]) == 0
+    assert str(folder / "queries.csv") in capsys.readouterr().out
+    before = (folder / "queries.csv").read_bytes()
+    assert main(["evaluate", str(folder), "--root", str(other)]) == 0
+    assert str(folder / "queries-synthetic-other.csv") in capsys.readouterr().out
+    assert (folder / "queries.csv").read_bytes() == before
+    assert main(["ledger", str(folder), "--root", str(other)]) == 0
+    text = (folder / "ledger-synthetic-other.csv").read_text()
+    assert "best on test" not in text, "that is a fact of the run's log"
 
 
 def finished_start(name):

@@ -22,6 +22,7 @@ from mmagga.data.synthetic.film import moment
 from mmagga.data.synthetic.writing import spec_of
 from mmagga.data.tracklets import Tracklets
 from mmagga.system.progress import progress
+from mmagga.system.spawn import without_main
 
 _FEW = 200
 """Clips below which starting worker processes takes longer than rendering."""
@@ -61,7 +62,7 @@ def filmed_clips(
     if workers == 1 or len(tasks) < _FEW:
         return [work(*task) for task in progress(tasks, desc="rendering pairs")]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with without_main(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         found = pool.map(work, *zip(*tasks), chunksize=8)
         return list(progress(found, total=len(tasks), desc="rendering pairs"))
 
