@@ -147,6 +147,7 @@ def shared_memory(monkeypatch, free):
     monkeypatch.setattr(workers.shutil, "disk_usage", lambda path: usage)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # torch, where there is one CPU
 @pytest.mark.parametrize(
     ("free", "told"), [(10**9, ""), (200_000, "batches go through pipes"), (10_000, "main process")]
 )
