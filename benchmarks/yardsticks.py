@@ -1,4 +1,4 @@
-"""Trained network, untrained network and embeddings that learn nothing, on the same queries: CSV.
+"""Trained network, untrained network and non-learned baselines, on the same queries: CSV.
 
     python benchmarks/yardsticks.py --root data/synthetic-demo --out data/results/demo.csv
     python benchmarks/yardsticks.py --dataset prid2011 --root FOLDER --scratch --out FILE \

@@ -1,4 +1,4 @@
-"""Errors for people. Each says what was expected, what was found, where, and what to do next.
+"""User-facing errors. Each says what was expected, what was found, where, and what to do next.
 
 The command line prints them in one line and exits with their `code`.
 """

@@ -48,13 +48,13 @@ def weighted_regularized_triplet(
     nearer they are; the loss is the mean of softplus(Σ w⁺d − Σ w⁻d).
 
     - "official": the authors' weights. Their sum of exp(−d) over the negatives is not shifted
-      before 1e-6 is added, so that the negatives fade once d passes about 14.5, above which the
-      loss pulls them closer. Ours differs in one thing: softplus, the same number,
+      before 1e-6 is added, so that their weights vanish once d passes about 14.5, above which the
+      loss pulls negatives closer. Ours differs in one thing: softplus, the same number,
       where their log(1 + exp(·)) overflows past 88.
     - "stable": each weight is a softmax over the true positives or the true negatives.
 
     An anchor without negatives (a batch of one identity) has Σ w⁻d = 0 in both forms: the loss
-    is finite and draws the identity together.
+    is finite and pulls the features of the identity together.
     """
     if form not in ("official", "stable"):
         raise ValueError(f"form must be official or stable; got {form!r}")

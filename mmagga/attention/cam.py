@@ -1,4 +1,4 @@
-"""Two ways to ask without attention: Grad-CAM on a similarity, and covering the image by block.
+"""Attribution without attention weights: Grad-CAM of a similarity, and occlusion by blocks.
 
 Shape letters: B clips, T frames, H W image, C channels, h w feature map, D embedding.
 """
@@ -83,7 +83,7 @@ class _Score(nn.Module):
         return (F.normalize(embedding) * self.target).sum(1)
 
 
-# --- the referee --------------------------------------------------------------------------------
+# --- occlusion ----------------------------------------------------------------------------------
 
 
 @torch.inference_mode()

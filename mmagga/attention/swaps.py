@@ -1,4 +1,4 @@
-"""What if the weights were others? Attention replaced by rule, and what the head makes of it.
+"""Replace attention weights by a rule and recompute the embedding.
 
 If swapping GGA's weights for uniform ones changes no rank, the weights do not matter, however
 their maps look. Source of the tests: Wiegreffe and Pinter 2019 (uniform), Jain and Wallace 2019
@@ -17,7 +17,8 @@ from mmagga.attention.maps import weights
 from mmagga.model.head import Head
 from mmagga.model.outputs import Attention, Tokens
 
-How = Literal["uniform", "permuted", "inverted", "oracle", "soft oracle", "temperature", "frames"]
+How = Literal["uniform", "permuted", "inverted", "oracle", "soft oracle", "firm oracle",
+              "temperature", "frames"]  # fmt: skip
 SWAPS: tuple[How, ...] = (
     "uniform", "permuted", "inverted", "oracle", "soft oracle", "firm oracle", "temperature",
     "frames",

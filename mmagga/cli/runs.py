@@ -64,7 +64,7 @@ def evaluate(
     from mmagga.system.files import write_csv
     from mmagga.training.health import dead_units
 
-    with processes() as here:
+    with processes(resolve_device(device)) as here:
         # The others come when the first has imported the file and indexed the frames.
         folder = from_first(_run_folder(run) if here.first else None)
         config = _config(folder, dataset, root, device)

@@ -74,7 +74,7 @@ def answer(verbs: Verbs, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail(name, "interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read has gone, such as `head`: there is nobody to tell, not even at the exit.
+        # The reader, such as `head`, has closed the pipe: the flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
     except ModuleNotFoundError as error:

@@ -124,7 +124,7 @@ def score(
     Example: python -m mmagga score osnet.npz --dataset mars --root /data/mars
 
     The file is a .npz with vectors and names, or with vectors, splits, pids and camids; see
-    mmagga.retrieval.stored. With a data set, yardsticks that learn nothing stand beside the model.
+    mmagga.retrieval.stored. With a data set, non-learned baselines stand beside the model.
 
     Args:
         file: The embeddings.

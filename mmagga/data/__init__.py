@@ -51,7 +51,7 @@ def load_checked(
 ) -> Tracklets:
     """Read a data set and check its frames, where they are new or have changed since.
 
-    With `compare=False` an index is believed, see `mmagga.data.files.index.checked`.
+    With `compare=False` an index is trusted, see `mmagga.data.files.index.checked`.
 
     Raises DataError for bad frames, see `mmagga.data.files.index.check_frames`; else as
     `load_tracklets`.

@@ -79,7 +79,7 @@ def epoch_batches(
     rows_of = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     if len(rows_of) < ids_per_batch:
         raise DataError(
-            f"a batch wants {ids_per_batch} identities, the training set has {len(rows_of)}: "
+            f"a batch needs {ids_per_batch} identities, the training set has {len(rows_of)}: "
             f"set ids_per_batch to at most {len(rows_of)}"
         )
     g = generator(seed, "order", epoch)

@@ -37,8 +37,8 @@ class Tracklets:
     """Whether all test tracklets come from one camera: each is a query, searched among the others,
     and tracklets of its person count as matches although the camera is the same."""
     unnamed_from: int | None = None
-    """The smallest pid of tracklets of which nobody said whom they show; None where all are named.
-    Each of them counts as a person of its own."""
+    """The smallest pid of the unlabelled tracklets, each of which counts as a person of its own;
+    None where all are labelled."""
     notes: tuple[str, ...] = ()
     """What the reader has to say: junk dropped, splits recognised or not, gaps."""
 
@@ -168,7 +168,7 @@ def _check(tracklets: Tracklets) -> None:
     if outside.any():
         row = table[outside].iloc[0]
         raise DataError(
-            f"{where}: a tracklet of person {row['pid']} wants frames {row['first']} to "
+            f"{where}: a tracklet of person {row['pid']} refers to frames {row['first']} to "
             f"{row['first'] + row['length'] - 1}, but only {len(tracklets.names)} are listed."
         )
     train = set(table.loc[table["split"] == "train", "pid"])

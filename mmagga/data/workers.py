@@ -1,4 +1,4 @@
-"""Read batches in worker processes, and turn whatever becomes of these into one line.
+"""Read batches in worker processes, and convert their failures to errors of one line.
 
 Batches reach the main process through shared memory, /dev/shm on Linux. Where that is too small,
 as in a container with Docker's default of 64 MB, torch's workers drop batches and the main process
@@ -76,10 +76,10 @@ def read_in_processes(
 
 @contextmanager
 def reading(batches: Generator[Any, None, None]) -> Iterator[None]:
-    """Turn the death or the silence of a reading process into a ResourceError.
+    """Convert a crash or timeout of a worker process to a ResourceError.
 
-    torch raises it wherever the main process happens to be: hold all of the loop in it. On the way
-    out the processes that read `batches` end, also after an error.
+    Wrap the whole loop: torch raises wherever the main process happens to be. The processes that
+    read `batches` end on exit, also after an error.
     """
     try:
         yield
@@ -96,7 +96,7 @@ def reading(batches: Generator[Any, None, None]) -> Iterator[None]:
 
 
 class _Raised:
-    """What reading raised, on its way to the main process."""
+    """Carries an exception of a worker to the main process."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -24,9 +24,9 @@ _NON_LOCAL = {"layer2": (2, 4), "layer3": (3, 2)}
 class NonLocal(nn.Module):
     """Dot-product non-local block: every position reads a linear summary of all others.
 
-    `inner` is the width of θ, φ and g; the authors' is 1 (an integer division meant otherwise),
-    AGW's, from which it comes, is C/2. The final BatchNorm starts at scale and shift 0, so that
-    a new block is the identity.
+    `inner` is the width of θ, φ and g; the authors' is 1 (apparently by an unintended integer
+    division); AGW's, from which it comes, is C/2. The final BatchNorm starts at scale and shift 0,
+    so that a new block is the identity.
     """
 
     lean = False

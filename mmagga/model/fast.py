@@ -58,7 +58,7 @@ def for_embedding(model: nn.Module, hardware: HardwareConfig, device: torch.devi
 
 
 def _by_rows(model: nn.Module, lean: bool = True) -> None:
-    """Lay weights, and with them maps, out as channels_last, in which `NonLocal` can be lean."""
+    """Convert weights, and so maps, to channels_last, and enable the lean form of `NonLocal`."""
     model.to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, NonLocal):
@@ -66,7 +66,7 @@ def _by_rows(model: nn.Module, lean: bool = True) -> None:
 
 
 def _recomputed(function: Callable, module: nn.Module, x: Tensor) -> Any:
-    """Call `function(module, x)` and keep nothing but x; random draws and statistics stay."""
+    """Call `function(module, x)`, store only x for backward, and preserve draws and statistics."""
     if not torch.is_grad_enabled():
         return function(module, x)
     contexts = partial(_contexts, module)
@@ -93,7 +93,7 @@ def unobserved(module: nn.Module) -> Iterator[None]:
 
 
 def fold_batchnorm(module: nn.Module) -> None:
-    """Multiply each BatchNorm of a ResNet into the convolution before it: for evaluation alone."""
+    """Fold each BatchNorm of a ResNet into the preceding convolution: for evaluation only."""
     for parent in list(module.modules()):
         if isinstance(parent, NonLocal):  # it does so by itself
             continue

@@ -90,7 +90,7 @@ class MeanPooling(nn.Module):
 
 
 class BNNeck(nn.BatchNorm1d):
-    """BatchNorm1d whose shift is fixed: a buffer, so that no thawing of parameters reaches it."""
+    """BatchNorm1d with its shift fixed at 0: a buffer, which no stage trains."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
@@ -101,8 +101,8 @@ class BNNeck(nn.BatchNorm1d):
 class Branches(nn.ModuleDict):
     """Modules by the name of their branch.
 
-    "global" is a word of Python, which `torch.export` cannot write as an attribute: inside, and in
-    the names of parameters, it is "global_". State dicts with the old name are read too.
+    "global" is a keyword of Python, which `torch.export` cannot write as an attribute: inside, and
+    in the names of parameters, it is "global_". State dicts with the old name are read too.
     """
 
     def __init__(self, modules: dict[str, nn.Module]) -> None:
@@ -143,7 +143,7 @@ class Head(nn.Module):
     """Everything after the backbone, in four steps that can be used one by one.
 
         tokens = head.tokens(maps)
-        attention = head.attend(tokens)                # change it, and what follows answers
+        attention = head.attend(tokens)                # may be changed before the next call
         feature = head.aggregate(tokens, attention)
         embedding = head.bnneck(feature)
 
@@ -194,8 +194,8 @@ class Head(nn.Module):
     def forward(self, maps: Tensor) -> Output:
         """Turn the feature maps (B, T, C, h, w) of clips into an `Output`.
 
-        Mixed precision stops here and the head's own, float32, goes on: it is a small share of
-        the work, and the attention weights of a clip differ by less than bfloat16 can tell apart.
+        The head runs in float32 also under mixed precision: it is a small share of the work, and
+        the weights of a clip differ by less than the resolution of bfloat16.
 
         Raises:
             ValueError: T is not the model's, or the map cannot be cut into the cells.

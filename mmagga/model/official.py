@@ -74,7 +74,7 @@ def load_official(source: str | Path | Mapping[str, Tensor]) -> MMAGGA | Baselin
         The model, on the CPU, in training mode like any new module.
 
     Raises:
-        CheckpointError: the file is damaged, asks to run code, or its tensors are not exactly
+        CheckpointError: the file is damaged, contains pickled code, or its tensors are not exactly
             those of a model; the message lists the names, in the authors' spelling.
     """
     state = source if isinstance(source, Mapping) else _read(Path(source))

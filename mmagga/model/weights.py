@@ -5,6 +5,7 @@ from the kit's own `RENDERED_V1`, or from a run, which may give its head as well
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -127,7 +128,9 @@ def read_tensors(path: Path, allowed: Sequence = ()) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file, or damaged ({error})") from None
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or is damaged ({error})"
+        ) from None
     except Exception as error:  # damage can surface as anything
         raise CheckpointError(
             f"{path} was refused: it is damaged, or holds more than tensors and numbers, which "
@@ -144,7 +147,7 @@ def _unwrapped(state: Any, path: Path) -> Mapping[str, Tensor]:
         raise CheckpointError(f"{path}: expected a state dict, found {type(state).__name__}")
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path}: a dict without tensors is no state dict")
+        raise CheckpointError(f"{path}: a dict without tensors is not a state dict")
     return tensors
 
 
@@ -161,10 +164,10 @@ def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _newest_checkpoint(folder: Path) -> Path:
     """Return the newest checkpoint of a run folder, the numbers in their names deciding."""
-    paths = sorted(folder.glob("checkpoints/*.pt")) or sorted(folder.glob("*.pt"))
+    paths = [*folder.glob("checkpoints/*.pt")] or [*folder.glob("*.pt")]
     if not paths:
         raise CheckpointError(f"weights {folder}: a folder without a checkpoint; train it first")
-    return paths[-1]
+    return max(paths, key=lambda path: ([int(n) for n in re.findall(r"\d+", path.stem)], path.stem))
 
 
 def _rendered() -> Path:

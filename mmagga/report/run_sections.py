@@ -1,6 +1,5 @@
 """How a run was made: configuration, log, matrices, longer measurements, where all is from."""
 
-import json
 import shlex
 import time
 from collections.abc import Iterator
@@ -219,7 +218,7 @@ def provenance(
             warning = ": OTHERS than it was trained on" if differs else ""
             facts[f"tested on {what}, hash"] = f"{here[name] or NONE}{warning}"
         facts["tested on"] = f"{tracklets.dataset}, split {config.split}, in {near(tracklets.root)}"
-    facts |= {f"trained with {name}": str(value) for name, value in _environment(run).items()}
+    facts |= {f"trained with {name}": str(value) for name, value in run.load_environment().items()}
     facts |= {
         "page made with": f"mmagga {__version__}, torch {now['torch']}, python {now['python']}",
         "page made": date(time.time()),
@@ -230,12 +229,6 @@ def provenance(
         counts = tracklets.summary().map("{:,}".format).reset_index(names="split")
         tables.insert(0, table(counts, f"The data set {tracklets.dataset}", *tracklets.notes))
     return Section("Provenance", tables=tuple(tables))
-
-
-def _environment(run: Run) -> dict[str, Any]:
-    """With which versions the run was made last."""
-    path = run.folder / "environment.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _checkpoint(record: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def curve(tested: Tested) -> Section:
 
 
 def beside_yardsticks(opened: OpenedRun) -> Section:
-    """Set the network beside embeddings that learn nothing, on the same queries."""
+    """Set the network beside the non-learned baselines, on the same queries."""
     ours = {"method": "this network", "mAP": opened.scores.mAP, "rank-1": opened.scores.rank(1)}
     rows = pd.concat([pd.DataFrame([ours]), opened.yardsticks], ignore_index=True)
     cells = pd.DataFrame({
@@ -72,7 +72,7 @@ def beside_yardsticks(opened: OpenedRun) -> Section:
         "rank-1 (%)": rows["rank-1"].map(_percent),
     })  # fmt: skip
     note = "thumbnail: 16×8 pixels; camera-centred: less the mean of its camera in training."
-    return Section("Beside what learns nothing", tables=(table(cells, "The same queries", note),))
+    return Section("Non-learned baselines", tables=(table(cells, "The same queries", note),))
 
 
 def rank_lists(opened: OpenedRun) -> Section:

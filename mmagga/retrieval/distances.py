@@ -152,7 +152,7 @@ def _largest_norm(embeddings: Embeddings, name: str, chunk: int) -> float:
 
 
 def _take(vectors: Tensor | np.ndarray, rows: slice | np.ndarray) -> Tensor:
-    """Return some rows as a tensor. A memory map may be read-only, which torch wants copied."""
+    """Return some rows as a tensor. Read-only memory maps are copied."""
     if isinstance(vectors, np.ndarray):
         return torch.from_numpy(np.array(vectors[rows]))
     return vectors[rows]

@@ -1,4 +1,4 @@
-"""Embeddings laid out on a page, to look at: never evidence."""
+"""Projections of embeddings to two dimensions, for visual inspection only."""
 
 import numpy as np
 import pandas as pd

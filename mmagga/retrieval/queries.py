@@ -1,4 +1,4 @@
-"""Which tracklets are queries, and which query comes first: by rule, never by hand."""
+"""Which tracklets are queries, and their order by a rule."""
 
 from dataclasses import replace
 
@@ -81,7 +81,7 @@ def _key(
         return np.abs(precision - pd.Series(precision).median())
     if rule == "occluded":
         if occluded is None:
-            raise ValueError("this data set has no masks: nobody knows what is occluded")
+            raise ValueError("this data set has no masks: occlusion is unknown")
         return -occluded
     if rule == "change":
         if other is None:

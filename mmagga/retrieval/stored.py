@@ -1,4 +1,4 @@
-"""Embeddings in a file, of this kit's networks or of any other, and how they meet a data set.
+"""Embeddings in a file, of any network, and their alignment with a data set.
 
 The file is NumPy's .npz with one row a tracklet in each array:
 
@@ -84,7 +84,7 @@ class StoredEmbeddings:
         return Embeddings(torch.from_numpy(self.vectors[rows]), *people)
 
     def save(self, path: str | Path) -> None:
-        """Write the arrays that there are, compressed by nothing."""
+        """Write the arrays that there are, uncompressed."""
         arrays = {name: array for name, array in vars(self).items() if array is not None}
         commit(path, lambda file: np.savez(file, **arrays), need=self.vectors.nbytes)
 
@@ -109,7 +109,7 @@ def load_embeddings(path: str | Path) -> StoredEmbeddings:
     except FileNotFoundError:
         raise
     except Exception as error:  # on damaged files NumPy raises nearly anything
-        raise DataError(f"{path} is no .npz file of plain arrays ({error})") from error
+        raise DataError(f"{path} is not an .npz file of plain arrays ({error})") from error
     found: dict[str, Any] = {}
     for name in StoredEmbeddings.__dataclass_fields__:
         spelled = [other for other in (name, *_ALSO.get(name, ())) if other in arrays]

@@ -1,4 +1,4 @@
-"""How sure a measure is: persons drawn again, seeds counted, many claims tested at once.
+"""Bootstrap intervals over persons, variance over seeds, and Holm correction.
 
 A measure has a value for each query or tracklet, but the person is what is drawn: queries of one
 person succeed or fail together, so intervals over single queries would be too narrow.
@@ -49,7 +49,7 @@ class Estimate(NamedTuple):
     """Tracklets that have a value."""
 
 
-# --- persons drawn again ------------------------------------------------------------------------
+# --- persons resampled --------------------------------------------------------------------------
 
 
 def bootstrap(
@@ -214,7 +214,7 @@ def crossed_difference(a: pd.DataFrame, b: pd.DataFrame, by: str = "pid") -> Pai
 
     Interval and p come from Student's t. Its variance is that of the mean over persons plus that
     over seeds, less that of a person under a seed, which both hold; its degrees of freedom are
-    Satterthwaite's. Seeds are too few to be drawn again: with three, intervals from draws of
+    Satterthwaite's. Seeds are too few to be resampled: with three, intervals from draws of
     persons and seeds together cover 90 to 99 % of true differences, these 93 to 98 %. With one
     seed against two, p is below 0.05 in up to 13 % of comparisons of a row with itself. All are
     NaN where each row has one seed, which tells nothing of how seeds vary.

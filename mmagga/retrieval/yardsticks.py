@@ -1,4 +1,4 @@
-"""Embeddings that learn nothing, which a network must beat, and the removal of camera means."""
+"""Non-learned baselines that a network must beat, and the removal of camera means."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ Pair = tuple[Embeddings, Embeddings]
 def yardsticks(
     tracklets: Tracklets, size: tuple[int, int], packed: Path | None = None
 ) -> dict[str, Pair]:
-    """Return query and gallery of each embedding that learns nothing, by name.
+    """Return query and gallery of each non-learned baseline, by name.
 
     "colour histogram", "thumbnail" and "camera-centred thumbnail", whose camera means come from
     the training people; a data set whose training split lacks a test camera has no third one.

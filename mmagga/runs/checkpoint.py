@@ -38,11 +38,11 @@ def save(
     tensor is not finite, ResourceError if the disk is full, CheckpointError if `state` holds more
     than tensors and plain types.
     """
-    sick = [name for name, tensor in _tensors(state) if not torch.isfinite(tensor).all()]
-    if sick:
+    non_finite = [name for name, tensor in _tensors(state) if not torch.isfinite(tensor).all()]
+    if non_finite:
         raise NumericError(
-            f"checkpoint {step} was not saved, {_some(sick)} being not finite. Those before it are "
-            "as they were"
+            f"checkpoint {step} was not saved: {_some(non_finite)} contain NaN or infinity. The "
+            "checkpoints before it are unchanged"
         )
     path = path_of(folder, step)
     for number in saved_steps(folder):  # what a killed save left: a record alone
@@ -66,7 +66,7 @@ def save(
 
 
 class _Hashing:
-    """A file that hashes what passes through it: what was meant, not what a disk made of it."""
+    """A file that hashes the data before they reach the disk."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.hash = file, hashlib.sha256()
@@ -112,11 +112,11 @@ def load_with_record(
     """Load the newest checkpoint whose hash verifies, and its record; None if none was saved.
 
     A damaged one is named in a warning and the one before it is taken. A single record without its
-    checkpoint is no damage, but a first save that was killed.
+    checkpoint is not damage: a first save was killed.
 
     Raises:
-        CheckpointError: all are damaged, for a run never starts afresh by itself over a broken
-            one; or one cannot be read for another reason.
+        CheckpointError: all are damaged (a damaged run is never restarted automatically), or one
+            cannot be read for another reason.
         ResourceError: there is not enough memory, too many files are open, or the disk fails.
     """
     damaged = []
@@ -134,8 +134,8 @@ def load_with_record(
             continue
         except OSError as error:
             raise shortage(error) or CheckpointError(
-                f"{error.filename} cannot be read ({error.strerror}): that is no damage; make it "
-                "readable and run the same command again"
+                f"{error.filename} cannot be read ({error.strerror}): the file may be intact; make "
+                "it readable and run the same command again"
             ) from error
         state = _load(path, record, device)
         if damaged:

@@ -30,7 +30,7 @@ except ImportError:  # Windows
 
 NAME = "run.lock"
 BEAT = 5.0
-"""Seconds between two signs of life on a network file system."""
+"""Seconds between two heartbeats on a network file system."""
 WATCH = 20.0
 """Seconds without one after which a process of another host is taken to be dead."""
 _LOCAL = {
@@ -43,10 +43,10 @@ _LOCAL = {
 class RunLock:
     """While entered, no other process enters a lock on `folder`; it is made if it is missing.
 
-    What a dead process left is taken over, and its half-written files are swept up: of this host,
+    The lock of a dead process is taken over, and its half-written files are deleted: of this host,
     or of another, such as a container that is gone, if the system's lock was granted. On a network
     file system, or without system locks, that takes `WATCH` seconds, in which the other host's
-    process must give no sign of life; `steal` does not wait. No one can steal from a process of
+    process must give no heartbeat; `steal` does not wait. No one can steal from a process of
     this host that is seen to live. Without system locks two starts within milliseconds may both
     pass, and Windows cannot tell whether a process of its own still lives.
 
@@ -91,7 +91,7 @@ class RunLock:
         elif self.steal or not record:
             pass
         elif foreign and self.shared and _gives_signs(self.folder / NAME):
-            advice = "it gives signs of life there; wait until it is done, or stop it."
+            advice = "its heartbeat is seen there; wait until it is done, or stop it."
         elif not foreign and locked is None and _lives(record):
             advice = "whether it still works on it cannot be seen. If it does not: --steal"
         if advice:
@@ -200,7 +200,7 @@ def _on_network(folder: Path) -> bool:
 
 
 def _lives(record: dict[str, Any]) -> bool:
-    if os.name == "nt":  # where os.kill(pid, 0) is no question
+    if os.name == "nt":  # where os.kill(pid, 0) would terminate the process
         return True
     try:
         os.kill(record["pid"], 0)

@@ -28,7 +28,7 @@ from mmagga.retrieval import (
 from mmagga.retrieval.embedding import tracklet_embeddings
 from mmagga.retrieval.yardsticks import yardsticks
 from mmagga.runs.run import Run
-from mmagga.system.device import resolve_device
+from mmagga.system.device import precision, resolve_device
 from mmagga.system.files import commit, read_csv, write_csv
 
 
@@ -74,9 +74,10 @@ class OpenedRun:
     @cached_property
     def vectors(self) -> Tensor:
         """(N, D) embeddings of `all`, read from the run folder where they were stored before."""
+        kind = precision(self.config.hardware, self.device)
         return stored_embeddings(
             self.run.folder,
-            f"{self.checkpoint}-{_content(self.all)}",
+            f"{self.checkpoint}-{_content(self.all)}-{kind}",
             lambda: tracklet_embeddings(self.model, self.all, self.config)["dense"].vectors,
         )
 
@@ -100,7 +101,7 @@ class OpenedRun:
 
     @cached_property
     def yardsticks(self) -> pd.DataFrame:
-        """Columns method, mAP and rank-1 of the embeddings that learn nothing, on these queries.
+        """Columns method, mAP and rank-1 of the non-learned baselines, on these queries.
 
         Stored in the run folder, as the embeddings are.
         """

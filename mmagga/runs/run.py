@@ -69,7 +69,7 @@ class Run:
             return from_dict(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise MmaggaError(
-                f"{self.folder} is no run folder: {path.name} is missing. "
+                f"{self.folder} is not a run folder: {path.name} is missing. "
                 "`python -m mmagga status` lists the runs there are."
             ) from None
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -110,7 +110,7 @@ class Run:
                 warnings.warn(
                     f"{self.folder}/steps.jsonl lacks {len(lost)} of the {step} steps of the "
                     f"checkpoint, the first is {min(lost)}: the log was cut short or restored from "
-                    "elsewhere. Weights and results are not concerned, curves and means are",
+                    "elsewhere. Weights and results are not affected, curves and means are",
                     stacklevel=2,
                 )
 

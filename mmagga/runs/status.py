@@ -1,4 +1,4 @@
-"""How a run stands, on one screen of plain text, while it is written or after."""
+"""The status of a run on one screen of plain text, while it is written or after."""
 
 import time
 from pathlib import Path

@@ -116,7 +116,7 @@ def curves(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def without_learning(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Score the embeddings that learn nothing on the data of the finished runs, see `yardsticks`.
+    """Score the non-learned baselines on the data of the finished runs, see `yardsticks`.
 
     One row for each split and method: mAP, its 95 % interval over persons, rank-1.
     """
@@ -249,7 +249,7 @@ def write(folder: Path, name: str, cells: Sequence[Cell]) -> Path:
     """Commit what finished runs found as NAME.csv, and more beside it; return the path.
 
     NAME.csv has `results`, NAME-queries.csv `precisions`, NAME-curves.csv `curves` and
-    NAME-yardsticks.csv what embeddings that learn nothing reach on the same queries.
+    NAME-yardsticks.csv the non-learned baselines on the same queries.
     Raises MmaggaError if no run is finished, and then leaves the files alone.
     """
     table = results(cells)

@@ -24,7 +24,7 @@ def failures(
     """List for each label of a study why its networks cannot say anything; empty if they can.
 
     `results` is what `mmagga.studies.comparison.results` returns, `yardsticks` has a row for each
-    embedding that learns nothing, with its "mAP". The worst seed of a row decides.
+    non-learned baseline, with its "mAP". The worst seed of a row decides.
     """
     found = {label: list(_of_row(runs, yardsticks)) for label, runs in results.groupby("label")}
     reference = results.loc[results["label"] == baseline, "mAP"]

@@ -86,7 +86,7 @@ def _stage_2_times(factor: float) -> Callable[[Config], tuple[StageConfig, ...]]
 
 GRIDS = {
     "modules": Grid(
-        "What do MMA and GGA earn, each alone and together?",
+        "What do MMA and GGA contribute, each alone and together?",
         _MODULES,
         {"MG": ("+ MG", "+ MMA", "+ GGA", "MMA-GGA"), "MMA": ("+ MMA", "MMA-GGA"),
          "GGA": ("+ GGA", "MMA-GGA")},
@@ -99,12 +99,12 @@ GRIDS = {
     ),
     "whole": Grid("The method as it is, for the study of its attention.", {"MMA-GGA": {}}),
     "rates": Grid(
-        "Which learning rate suits each row of the module study? On people of no test set.",
+        "Which learning rate suits each row of the modules? On persons outside every test set.",
         {f"{label}, {rate:g}": changes | {"stages": _at_rate(rate)}
          for label, changes in _MODULES.items() for rate in (1.5e-4, 5e-4)},
     ),
     "recipe": Grid(
-        "What keeps the head alive? On people of no test set.",
+        "Which settings avoid dead units? On persons outside every test set.",
         {
             "as it is": {},
             "warm-up of 60 steps": {"warmup": 60},
@@ -139,7 +139,7 @@ GRIDS = {
         {f"T = {frames}": {"frames": frames} for frames in (2, 4, 6, 8)},
     ),
     "losses": Grid(
-        "What does each loss earn?",
+        "What does each loss contribute?",
         {
             "CE": _PLAIN,
             "CE + smoothing": _NO_METRIC,

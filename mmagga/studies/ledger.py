@@ -81,7 +81,7 @@ CONVENTIONS = {
     ),
     "T random frames": Convention(
         "one clip of T frames drawn without replacement, in time order, with the run's seed",
-        "systems that test as they train; the number hangs on the seed",
+        "systems that test as they train; the number depends on the seed",
     ),
     "re-ranking": Convention(
         "k-reciprocal re-ranking with k1 20, k2 6, λ 0.3 (Zhong et al. 2017)",

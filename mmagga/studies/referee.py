@@ -88,9 +88,9 @@ def judge(
 ) -> Judged:
     """Score embeddings on the test split that they name, or on that of a data set.
 
-    A data set brings persons, cameras and splits, its protocol, and frames for the yardsticks that
-    learn nothing, read at `size` (H, W). Without it the file's own arrays count and `protocol` is
-    one of `PROTOCOLS`; the default follows from the cameras. `top` is the length of rank lists.
+    A data set brings persons, cameras and splits, its protocol, and frames for the non-learned
+    baselines, read at `size` (H, W). Without it the file's own arrays count and `protocol` is one
+    of `PROTOCOLS`; the default follows from the cameras. `top` is the length of rank lists.
 
     Raises DataError where a tracklet has no vector, or the file lacks an array.
     """

@@ -173,7 +173,7 @@ def ablation_table(
 
 
 def _without_learning(yardsticks: pd.DataFrame | None) -> list[dict[str, str]]:
-    """Return a row for each embedding that learns nothing."""
+    """Return a row for each non-learned baseline."""
     if yardsticks is None:
         return []
     methods = yardsticks.groupby("method", sort=False)

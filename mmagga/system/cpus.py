@@ -6,7 +6,7 @@ _MOST = 8
 
 
 def usable_cpus() -> int:
-    """Count the CPUs that this process may use, of a container or scheduler as well."""
+    """Count the CPUs in this process's affinity mask."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # Windows, macOS

@@ -48,16 +48,17 @@ def world() -> World:
 
 
 @contextmanager
-def processes() -> Iterator[World]:
+def processes(device: torch.device | None = None) -> Iterator[World]:
     """Join the other processes if torchrun started several, and leave them at the end.
 
-    NCCL carries tensors of GPUs, gloo those of CPUs; each process takes the GPU of its local rank.
+    NCCL carries tensors of GPUs, gloo those of CPUs; each process takes the GPU of its local rank,
+    unless the `device` to work on is not a GPU.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _together():
         yield world()
         return
     backend = "gloo"
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and (device is None or device.type == "cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend)
@@ -168,7 +169,7 @@ class _Sum(torch.autograd.Function):
 def synchronise_batchnorm(model: nn.Module) -> None:
     """Make every BatchNorm of `model` see the batch of all processes; parameters and names stay.
 
-    Ours, because torch's SyncBatchNorm knows GPUs only and cannot be tested elsewhere.
+    Ours, because torch's SyncBatchNorm supports GPUs only and cannot be tested elsewhere.
     """
     if _together():
         for module in model.modules():

@@ -1,4 +1,4 @@
-"""Which errors tell of the machine and not of the files: memory, open files, disks, devices.
+"""Recognise errors of resources, as opposed to damaged files: memory, open files, disks, devices.
 
 They come as OSError, MemoryError or, from torch, as RuntimeError with a text.
 """
@@ -34,7 +34,7 @@ _BY_TEXT = {
 
 
 def shortage(error: BaseException) -> ResourceError | None:
-    """Return the ResourceError that tells of `error`; None if it is no shortage."""
+    """Return the ResourceError for `error`; None if it is not a shortage."""
     if isinstance(error, ResourceError):
         return error
     if out_of_memory(error):

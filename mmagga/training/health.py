@@ -1,4 +1,4 @@
-"""Is the network alive? What the losses do not show: dead units, and features that are all alike.
+"""Diagnostics that the loss does not show: dead units and collapsed features.
 
 Ours. A unit of a branch is the output of a ReLU: once it fires for no clip, no gradient brings it
 back. Where the global branch is dead, the guide of GGA is a constant and its weights are a fixed

@@ -1,7 +1,7 @@
 """The three-stage training loop: one readable function over one state.
 
-Every random draw is a function of (seed, epoch, step), so a run that was killed goes on from its
-last checkpoint to the same bytes as one that was not.
+Every random draw is a function of (seed, epoch, step), so a run that was killed resumes from its
+last checkpoint and gives a bit-identical result.
 """
 
 import math
@@ -113,7 +113,7 @@ def train_step(
         )
     if config.loss.center:
         # The weight of the centre loss must not slow the centres themselves (authors' code).
-        # Every process has their whole gradient: the mean keeps them alike to the last bit.
+        # Every process has their whole gradient: the mean keeps the copies bit-identical.
         sum_gradients([state.centers.centers])
         state.centers.centers.grad.div_(config.loss.center * world().size)
         state.center_optimizer.step()
@@ -171,7 +171,7 @@ def _open_and_train(
     steal: bool,
     stop_at: int | None,
 ) -> None:
-    with processes() as here, settings(config.hardware, device):
+    with processes(device) as here, settings(config.hardware, device):
         # Nothing is written into the folder before it is known that the run can be carried on.
         if here.first:
             run.require(config)
@@ -234,7 +234,7 @@ def _train(plan: Plan, recorder: Recorder) -> None:
                 recorder.matrices(state.model)
             due = end_of_epoch and plan.evaluates_after(batch.epoch + 1)
             stopping = any_of(stop.requested) or state.step == plan.stop_at
-            # First the weights, then what speaks of them: see `Plan.lacks_record`.
+            # The checkpoint comes before the record of the epoch: see `Plan.lacks_record`.
             if end_of_stage or due or stopping or recorder.overdue:
                 recorder.save(state)
             if stopping and (due or state.step < plan.total):

@@ -1,4 +1,4 @@
-"""Everything that a training step changes, and what of it learns in which stage."""
+"""The training state, and the parameters that each stage trains."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class TrainState:
     """Everything that a step changes; what a checkpoint holds.
 
     The learning rate is a function of the epoch, see `mmagga.config`, and bf16 needs no loss
-    scale: neither a scheduler nor a scaler has anything to remember.
+    scale: there is no state of a scheduler or gradient scaler.
     """
 
     model: ClipModel
@@ -33,7 +33,7 @@ class TrainState:
     """Steps done since the start of the run."""
 
     def state_dict(self, optimizers: bool = True) -> dict[str, Any]:
-        """Return plain types and tensors only; a finished run needs no optimisers'."""
+        """Return plain types and tensors only, those of the optimisers if wanted."""
         names = (*_WEIGHTS, *_OPTIMIZERS) if optimizers else _WEIGHTS
         return {name: getattr(self, name).state_dict() for name in names} | {"step": self.step}
 

@@ -239,7 +239,7 @@ def test_an_unknown_data_set_is_named_as_that(tmp_path, capsys):
         ("--seed -1", "seed: from 0 to"),
         ("--workers -1", "workers: from 0 to"),
         ("--stages 3:0.1:all 0:0.1:mma", "the epochs of a stage: at least 1, not 0"),
-        ("--root nowhere", "nowhere is no folder"),
+        ("--root nowhere", "nowhere is not a folder"),
     ],
 )
 def test_training_that_cannot_be(option, said, capsys, tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_a_tilde_is_the_home_folder(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert main(["data", "summary", "--dataset", "mars", *words]) == 3
-    assert f"{tmp_path / 'there'} is no folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'there'} is not a folder" in capsys.readouterr().err
     with pytest.raises(DataError, match=re.escape(str(tmp_path / "there"))):
         load_tracklets("mars", "~/there")
     assert Run(Path("~/run")).folder == tmp_path / "run"
@@ -295,7 +295,7 @@ def test_tables_want_a_clone(tmp_path, monkeypatch, capsys):
 def test_a_run_that_is_not_there(verb, form, tmp_path, capsys):
     """A run is named with or without --run."""
     assert main([verb, *form.format(tmp_path).split()]) == 2
-    assert "is no run folder: config.json is missing" in capsys.readouterr().err
+    assert "is not a run folder: config.json is missing" in capsys.readouterr().err
 
 
 def test_a_warning_is_one_line_without_the_place_in_the_code():

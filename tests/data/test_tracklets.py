@@ -66,8 +66,8 @@ def test_columns_are_whole_numbers_and_names_are_strings():
     [
         (("test", 9, 1, 0, 1), r"unknown split \['test'\]"),
         (("query", 9, 1, 0, 0), r"1 tracklets have no frames.*\(person 9, camera 1\)"),
-        (("query", 9, 1, 7, 2), "person 9 wants frames 7 to 8, but only 8 are listed"),
-        (("query", 9, 1, -1, 2), "person 9 wants frames -1 to 0"),
+        (("query", 9, 1, 7, 2), "person 9 refers to frames 7 to 8, but only 8 are listed"),
+        (("query", 9, 1, -1, 2), "person 9 refers to frames -1 to 0"),
         (("train", 5, 1, 0, 1), r"1 persons are in the training and in the test set \(5"),
     ],
 )
@@ -87,7 +87,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_a_missing_folder_is_named(dataset, tmp_path):
-    with pytest.raises(DataError, match="nowhere is no folder; expected"):
+    with pytest.raises(DataError, match="nowhere is not a folder; expected"):
         load_tracklets(dataset, tmp_path / "nowhere")
 
 

@@ -315,4 +315,4 @@ def test_the_verb_writes_into_the_run_folder(copy, capsys, tmp_path):
     assert capsys.readouterr().out.strip() == str(copy.folder / "report.html")
     assert_safe(Page(copy.folder / "report.html"))
     assert main(["report", str(tmp_path / "nowhere")]) == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err

@@ -149,7 +149,7 @@ def test_after_damage_it_goes_on_and_the_damaged_one_is_dropped(folder):
 def test_what_is_not_finite_never_replaces_the_healthy(folder, poison):
     sick = state(40)
     sick["optimizer"] = {"state": {0: [torch.zeros(2), torch.tensor([1.0, poison])]}}
-    with pytest.raises(NumericError, match=r"checkpoint 40 was not saved, optimizer\.state\.0\.1"):
+    with pytest.raises(NumericError, match=r"checkpoint 40 was not saved: optimizer\.state\.0\.1"):
         checkpoint.save(folder, 40, sick, {})
     assert names(folder) == TWO
     assert_is(checkpoint.load_latest(folder), 30)
@@ -388,6 +388,6 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damage(folder, monkeypa
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(records, "sha256", refuse)
-    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\): that is"):
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\): the file"):
         checkpoint.load_latest(folder)
     assert latest_record(folder)["why"] == "it cannot be read now (Permission denied)"

@@ -218,7 +218,7 @@ def test_another_host_that_gives_signs_of_life_is_believed(tmp_path, monkeypatch
     beating = threading.Thread(target=beat)
     beating.start()
     try:
-        with pytest.raises(MmaggaError, match=r"on elsewhere since .* signs of life"):
+        with pytest.raises(MmaggaError, match=r"on elsewhere since .* heartbeat is seen"):
             RunLock(tmp_path).__enter__()
         assert json.loads((tmp_path / NAME).read_text())["host"] == "elsewhere"
         with RunLock(tmp_path, steal=True):

@@ -351,5 +351,5 @@ def test_status_writes_nothing(run):
         warnings.simplefilter("error")
         status(run)
     assert {p: p.stat().st_mtime_ns for p in run.folder.rglob("*")} == before
-    with pytest.raises(MmaggaError, match="no run folder"):
+    with pytest.raises(MmaggaError, match="not a run folder"):
         status(Run(run.folder / "absent"))

@@ -158,7 +158,7 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path, monkeypatch
         return log
 
     monkeypatch.setattr(loop, "train_step", poisoned)
-    with pytest.raises(NumericError, match=r"checkpoint 4 was not saved, optimizer\.state"):
+    with pytest.raises(NumericError, match=r"checkpoint 4 was not saved: optimizer\.state"):
         train(config, tmp_path / "run", bar=False)
     run = Run(tmp_path / "run")
     assert run.load_state()["step"] == 2

@@ -553,7 +553,7 @@ def test_tensorboard_is_written_or_asked_for(config, tmp_path, monkeypatch):
 
 
 def test_what_is_no_run_is_said_to_be_none(tmp_path):
-    with pytest.raises(MmaggaError, match="is no run folder"):
+    with pytest.raises(MmaggaError, match="is not a run folder"):
         _ = Run(tmp_path).load_config()
     assert list_runs(tmp_path) == []
 

@@ -40,9 +40,9 @@ LEVELS = ("scores", "projections", "MMA", "layer4", "layer3", "layer2", "layer1"
 
 
 def shuffled_labels(tracklets: Tracklets, seed: int = 0) -> Tracklets:
-    """Deal the training persons' ids out again, at random, among the training tracklets.
+    """Permute the ids of the training persons among the training tracklets.
 
-    A network trained on these can only learn by heart. Test tracklets stay.
+    A network trained on these can only memorise. Test tracklets stay.
     """
     table = tracklets.table.copy()
     train = (table["split"] == "train").to_numpy()
@@ -104,7 +104,7 @@ def taught_to_ignore(
     for scorer in scorers:
         scorer.temperature = TAUGHT
         scorer.requires_grad_(True)
-    # Features change their scale with training; the layers start anew, as far from any habit.
+    # Features change their scale with training: the scoring layers are initialised again.
     with torch.random.fork_rng():
         seed_torch(seed, "taught")
         for module in taught.head.part_score.modules():

@@ -1,4 +1,4 @@
-"""What can be read off weights and masks: one number a clip, NaN where a clip cannot say.
+"""Measures of weights and masks, one number a clip; NaN where a measure is undefined.
 
 Weights `a` and shares `o`, `v` (of each token's cells that an occluder, the visible person, covers)
 are (B, N) with all tokens of a clip in one row, each row of weights summing to 1. Source of the

@@ -1,9 +1,9 @@
-"""What a match really depends on, and which map knows: parts of a rendered person taken away.
+"""Agreement of attribution maps with the measured importance of parts of a rendered person.
 
 A part (bag, hair, the upper or lower garment's colour) is rendered away, all other pixels the same;
-what the similarity to the person's other tracklets loses is what the part was worth. A map knows it
-where, clip by clip, it is brighter on parts that are worth more: Spearman's correlation over the
-parts of a clip. Maps of random blocks know nothing and score 0.
+the loss of similarity to the person's other tracklets is the importance of the part. The score of a
+map is Spearman's correlation between its brightness on the parts of a clip and their importance.
+Maps of random blocks score 0.
 """
 
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Take something away and look at the match: tokens by weight or contribution, then pixels .
+"""Erasure of tokens and deletion of pixels, scored by the change of the margin.
 
 The score is a margin, the cosine to the right person's mean vector less the largest cosine to
 another's, because a similarity alone may fall although the rank does not.

@@ -1,7 +1,7 @@
 """From one value a clip to means with intervals, over the clips of one network or of several.
 
 The unit of an interval is the person, and where there are several networks the network too: both
-are drawn again, crossed, because clips of a person succeed or fail together, and so do those that
+are resampled, crossed, because clips of a person succeed or fail together, and so do those that
 one network was shown.
 """
 

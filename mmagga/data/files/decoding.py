@@ -28,7 +28,7 @@ from mmagga.errors import DataError
 from mmagga.system.shortage import shortage
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-"""Told by content. Pillow's other readers stay shut: EPS, for one, starts a program."""
+"""Detected from the content. Pillow's other readers are disabled: EPS, for one, runs a program."""
 SMALLEST, LARGEST = 8, 4096
 """Pixels a side that a frame may have."""
 BACKGROUND = (0, 0, 0)

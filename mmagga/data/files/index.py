@@ -148,12 +148,12 @@ def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
 
 
 def checked(tracklets: Tracklets, *, progress: bool = True, compare: bool = True) -> Tracklets:
-    """Return what the index names, after a look at what is new or has changed since.
+    """Return what the index names, after checking new and changed files.
 
     Where there is no index of these frames yet, every frame is decoded. Else size and times of
     every frame are compared with the index. Those that differ are hashed, and decoded if their
     bytes are others: these are named in a warning and in `notes`, and the index has the new ones
-    from then on. `compare=False` believes the index.
+    from then on. `compare=False` trusts the index.
 
     Raises DataError, see `check_frames`, if a frame is bad.
     """

@@ -79,7 +79,7 @@ def read_header(path: Path) -> dict[str, Any]:
             f"no pack at {path} ({error.strerror}): make one with `python -m mmagga data pack`"
         ) from error
     except ValueError as error:
-        raise DataError(f"{path} is not a pack of frames: make one anew") from error
+        raise DataError(f"{path} is not a pack of frames: create it again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise DataError(f"{path} is not a pack that this version reads ({FORMAT}): pack again")
     found = Path(path).stat().st_size

@@ -26,7 +26,7 @@ def require(root: Path, wanted: dict[str, str], source: str) -> None:
     `source` says where the missing things come from.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is no folder; expected {', '.join(wanted)} in it. {source}")
+        raise DataError(f"{root} is not a folder; expected {', '.join(wanted)} in it. {source}")
     missing = [f"{path} ({what})" for path, what in wanted.items() if not (root / path).exists()]
     if missing:
         raise DataError(f"{root} lacks {'; '.join(missing)}. {source}")
@@ -45,7 +45,7 @@ def read_matrix(path: Path, key: str) -> np.ndarray:
             f"{path} holds no table {key!r} ({type(error).__name__}: {error}): copy it again"
         ) from error
     if whole.ndim != 2 or not np.array_equal(whole, matrix):
-        raise DataError(f"{path}: {key} is no table of whole numbers: copy it again")
+        raise DataError(f"{path}: {key} is not a table of whole numbers: copy it again")
     return whole
 
 

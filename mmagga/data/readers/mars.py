@@ -101,7 +101,7 @@ def _read_names(path: Path) -> list[str]:
         # Also what keeps a name from leaving the data set's folder.
         if not _NAME.fullmatch(name):
             raise DataError(
-                f"{path}, line {number}: {name!r} is no frame name like 0001C1T0001F001.jpg: "
+                f"{path}, line {number}: {name!r} is not a frame name like 0001C1T0001F001.jpg: "
                 "copy the file again"
             )
     if len(set(names)) < len(names):
@@ -162,7 +162,7 @@ def _read_queries(path: Path, test: np.ndarray) -> np.ndarray:
 
 
 def _check_persons(folder: Path, names: list[str]) -> None:
-    """See that every person has a folder: one listing, instead of a million looks at files."""
+    """Check that every person has a folder, with one listing instead of one stat per file."""
     missing = sorted({name[:4] for name in names} - set(os.listdir(folder)) - {"00-1"})
     if missing:
         raise DataError(

@@ -313,7 +313,7 @@ def _read_table(path: Path, columns: list[str], optional: str | None = None) -> 
             f"line {lines[0].number} is {shorten(lines[0].fields, 8)}" if lines else "it is empty"
         )
         raise DataError(
-            f"{path} is no table of {', '.join(columns)}: a header line with these names is "
+            f"{path} is not a table of {', '.join(columns)}: a header line with these names is "
             f"expected, but {found}"
         )
     may_lack = {"pid", optional}

@@ -42,7 +42,7 @@ def read_splits(path: Path) -> list[Split]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f'{path} is no list of splits {{"train": [names], "test": [names]}} '
+            f'{path} is not a list of splits {{"train": [names], "test": [names]}} '
             f"({type(error).__name__}: {error}): copy the published file again"
         ) from error
 

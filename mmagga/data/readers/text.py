@@ -83,11 +83,11 @@ def _decode(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}, line {line} is no text in UTF-8: save the file as UTF-8"
+            f"{path}, line {line} is not text in UTF-8: save the file as UTF-8"
         ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise DataError(f"{path}, line {line} is no text in UTF-8: save the file as UTF-8")
+        raise DataError(f"{path}, line {line} is not text in UTF-8: save the file as UTF-8")
     return text
 
 

@@ -118,7 +118,7 @@ def _columns(path: Path, lines: list[Line]) -> tuple[dict[str, int], list[Line]]
     missing = [name for name in missing if ends.get(name) not in columns]
     if missing:
         raise DataError(
-            f"{path}, line {first.number} is no box and, as a header, names no column "
+            f"{path}, line {first.number} is not a box and, as a header, names no column "
             f"{', '.join(missing)}; expected lines of {_EXPECTED}, or a header with these names, "
             f"found {shorten(first.fields, 12)}"
         )

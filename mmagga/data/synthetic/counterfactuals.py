@@ -105,7 +105,7 @@ def plan_of(tracklets: Tracklets, row: int) -> TrackletPlan:
     first = str(tracklets.names[int(tracklets.table["first"].iloc[row])])
     known = _plans(Path(tracklets.root))
     if first not in known:
-        raise DataError(f"{tracklets.root}: {first} is no first frame of a rendered tracklet")
+        raise DataError(f"{tracklets.root}: {first} is not the first frame of a rendered tracklet")
     return known[first]
 
 

@@ -79,7 +79,7 @@ def test_small_integers_from_a_table_do_not_wrap(tmp_path):
 @pytest.mark.parametrize("value", [1e300, -1e300, np.inf, np.nan, 0.5])
 def test_what_is_no_whole_number_is_refused(tmp_path, value):
     savemat(tmp_path / "t.mat", {"table": np.array([[1.0, value]])})
-    with pytest.raises(DataError, match="no table of whole numbers"):
+    with pytest.raises(DataError, match="not a table of whole numbers"):
         read_matrix(tmp_path / "t.mat", "table")
 
 

@@ -86,7 +86,7 @@ FAULTS = {
     ),
     "name leaves the root": (
         lambda root: edit(root / "info/train_name.txt", "0001C1T0001F002.jpg", "../../etc/passwd"),
-        r"train_name.txt, line 2: '../../etc/passwd' is no frame name",
+        r"train_name.txt, line 2: '../../etc/passwd' is not a frame name",
     ),
     "name twice": (
         lambda root: edit(root / "info/train_name.txt", "0001C1T0001F002", "0001C1T0001F001"),
@@ -131,10 +131,10 @@ def test_faults_are_named(root, fault):
 
 def test_a_table_of_fractions_is_refused(root):
     savemat(root / "info/query_IDX.mat", {"query_IDX": np.array([[4.5]])})
-    with pytest.raises(DataError, match="no table of whole numbers"):
+    with pytest.raises(DataError, match="not a table of whole numbers"):
         load_tracklets("mars", root)
     savemat(root / "info/query_IDX.mat", {"query_IDX": np.array([[np.nan, 4]])})
-    with pytest.raises(DataError, match="no table of whole numbers"):
+    with pytest.raises(DataError, match="not a table of whole numbers"):
         load_tracklets("mars", root)
 
 

@@ -332,10 +332,10 @@ def test_videos_that_cannot_be_read(tmp_path, name, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("camera,track\n1,1\n", "no table of camera, track, pid: .*but line 1 is camera, track"),
+        ("camera,track\n1,1\n", "not a table of camera, track, pid: .*but line 1 is camera, track"),
         ("camera,track,pid\n1,1,bob\n", "line 2: expected a whole number from 1 as pid, .*'bob'"),
         ("camera,track,pid\n\n1,1,1.5\n", "line 3: expected a whole number from 1 as pid"),
-        ("", "no table of camera, track, pid: .*it is empty"),
+        ("", "not a table of camera, track, pid: .*it is empty"),
         ("camera,track,pid\n1,1,0\n", "from 1 as pid, found '0'"),
         ("camera,track,pid\n1,,3\n", "from 0 as track, found ''"),
         ("camera,track,pid\n1,1,3\n1,1,4\n", "two rows for camera 1, track 1, lines 2 and 3"),

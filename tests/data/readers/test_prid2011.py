@@ -74,7 +74,7 @@ FAULTS = {
         lambda root: shutil.rmtree(root / "prid_2011/multi_shot/cam_b"),
         r"cam_b \(the frames of camera b\)",
     ),
-    "nothing": (lambda root: shutil.rmtree(root), "is no folder; expected prid_2011"),
+    "nothing": (lambda root: shutil.rmtree(root), "is not a folder; expected prid_2011"),
     "person without camera b": (
         lambda root: shutil.rmtree(root / "prid_2011/multi_shot/cam_b/person_0002"),
         r"1 persons have no folder in both cameras \(person_0002\)",
@@ -89,11 +89,11 @@ FAULTS = {
         lambda root: trees.write_frames(root / "prid_2011/multi_shot/cam_a/person_1", ["1.png"]),
         "several folders for person 1",
     ),
-    "half a file": (split_file('[{"train": ["person_'), "is no list of splits"),
-    "another form": (split_file('{"train": {}}'), "is no list of splits"),
+    "half a file": (split_file('[{"train": ["person_'), "is not a list of splits"),
+    "another form": (split_file('{"train": {}}'), "is not a list of splits"),
     "a name instead of a list": (
         split_file('[{"train": "person_0001", "test": ["person_0002"]}]'),
-        "is no list of splits",
+        "is not a list of splits",
     ),
     "path for a person": (
         split_file('[{"train": ["../../../etc"], "test": ["person_0002"]}]'),

@@ -85,16 +85,16 @@ BAD = {
     "1,-1,10,10,20,20,1\n": "line 1: expected a whole track id .* -1. Are these tracks, or det",
     "-1,1,10,10,20,20,1\n": "line 1: expected a whole frame number from 0, found -1",
     "1.5,1,10,10,20,20,1\n": "whole frame number from 0, found 1.5",
-    "1_0,1,10,10,20,20\n": "line 1 is no box and, as a header, names no column",
+    "1_0,1,10,10,20,20\n": "line 1 is not a box and, as a header, names no column",
     "1,1,nan,10,20,20,1\n": "line 1: expected a number as left, found 'nan'",
     "1,1,1e999,10,20,20,1\n": "line 1: left inf is too large",
     "1,1,0.5,0.5,0.1,0.2\n": "as if they were fractions of the picture",
     "1,1,10,5,20,25,40,75,90,5,1\n": "line 1 has 11 fields.* decimal commas.*semicolons",
     "0 1 Pedestrian 0 0 -1 1 2 30 40 1 1 1 0 0 0 0\n": "line 1 has 17 fields",
-    "frame,id,left\n1,1,10\n": "line 1 is no box and, as a header, names no column top, width, h",
+    "frame,id,left\n1,1,10\n": "line 1 is not a box and, as a header, names no column top, width",
     "frame,id,left,top,width,height\n": "has a header and no boxes",
-    '{"annotations": []}': "line 1 is no box",
-    "\x00\x01\x02": "line 1 is no text",
+    '{"annotations": []}': "line 1 is not a box",
+    "\x00\x01\x02": "line 1 is not text",
 }
 
 
@@ -107,7 +107,7 @@ def test_what_is_refused_is_told_with_its_line(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("1,1,1,1,9,9\n2,1,é,1,9,9".encode("latin-1"), "line 2 is no text in UTF-8"),
+        ("1,1,1,1,9,9\n2,1,é,1,9,9".encode("latin-1"), "line 2 is not text in UTF-8"),
         (gzip.compress(PLAIN.encode())[:-9], "cannot be unpacked"),
         (zipped("a.txt")[:40], "cannot be unpacked"),
         (zipped("a.txt", "b.txt"), "holds 2 files, expected one"),
