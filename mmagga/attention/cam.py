@@ -15,7 +15,6 @@ from mmagga.attention.maps import look_at_maps, look_at_tokens, require_attentio
 from mmagga.model.head import Head
 from mmagga.model.networks import ClipModel
 from mmagga.model.outputs import Tokens, tree_map
-from mmagga.system.progress import progress as progress_bar
 
 
 def similarity_cam(
@@ -93,95 +92,62 @@ def occlusion_map(
     gallery: Tensor,
     *,
     block: int = 32,
-    stride: int | None = None,
-    fill: Literal["mean", "nearest"] = "mean",
-    clean: Tensor | None = None,
     batch: int = 32,
-    progress: bool = False,
 ) -> Tensor:
     """Cover a block of one frame after the other; how much does the similarity drop?
 
     Signed: above 0 the block spoke for the match, below 0 against it. Like the similarity-based
-    saliency maps of XAITK, which cut off the negative half. Only the covered frame goes through
-    the backbone again: a frame's feature map does not depend on the others.
+    saliency maps of XAITK, which cut off the negative half. A covered block has the mean colour of
+    ImageNet. Only the covered frame goes through the backbone again: a frame's feature map does
+    not depend on the others.
 
     Args:
         model: in evaluation mode.
         clips: (B, T, 3, H, W), normalised.
         gallery: (D,) or (B, D) unit vectors, or differences of two.
         block: side of the square in pixels.
-        stride: pixels from one block to the next; `block` by default.
-        fill: the "mean" colour of ImageNet, or the same block of the "nearest" other frame (the
-            earlier of two), which looks natural in a video.
-        clean: (B, T) bool, the frames that "nearest" may take from; all by default.
         batch: frames in the backbone at once.
-        progress: show a bar.
 
     Returns:
         (B, T, rows, columns): similarity of the whole clip minus that of the covered one.
 
     Raises:
-        ValueError: blocks do not fit the image, an unknown fill, no frame to take from, no
-            attention, or training mode.
+        ValueError: blocks do not fit the image, no attention, or training mode.
     """
     require_attention(model)
-    corners, grid = _corners(tuple(clips.shape[-2:]), block, stride or block)
-    fills = _fills(clips, fill, clean)
+    corners, grid = _corners(tuple(clips.shape[-2:]), block)
     gallery = gallery.expand(len(clips), -1)
     drops = clips.new_empty(*clips.shape[:2], len(corners))
-    bar = progress_bar(enabled=progress, total=drops.numel(), unit="block", desc="occlusion")
-    with bar:
-        for i in range(len(clips)):
-            whole = look_at_maps(model.head, model.maps(clips[i : i + 1]))
-            before = F.normalize(whole.embedding) @ gallery[i]
-            for t in range(clips.shape[1]):
-                for start in range(0, len(corners), batch):
-                    some = corners[start : start + batch]
-                    frames = _cover(clips[i, t], fills[i, t], some, block)
-                    tokens = _replace_frame(whole.tokens, t, _frame_tokens(model, frames))
-                    embedding = look_at_tokens(model.head, tokens).embedding
-                    after = F.normalize(embedding) @ gallery[i]
-                    drops[i, t, start : start + len(some)] = before - after
-                    bar.update(len(some))
+    for i in range(len(clips)):
+        whole = look_at_maps(model.head, model.maps(clips[i : i + 1]))
+        before = F.normalize(whole.embedding) @ gallery[i]
+        for t in range(clips.shape[1]):
+            for start in range(0, len(corners), batch):
+                some = corners[start : start + batch]
+                covered = _cover(clips[i, t], some, block)
+                tokens = _replace_frame(whole.tokens, t, _frame_tokens(model, covered))
+                embedding = look_at_tokens(model.head, tokens).embedding
+                after = F.normalize(embedding) @ gallery[i]
+                drops[i, t, start : start + len(some)] = before - after
     return drops.unflatten(2, grid)
 
 
-def _corners(
-    size: tuple[int, int], block: int, stride: int
-) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+def _corners(size: tuple[int, int], block: int) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     """Return the upper left corners of all blocks, row by row, and how many rows and columns."""
-    if any(side < block or (side - block) % stride for side in size):
+    if any(side % block for side in size):
         raise ValueError(
-            f"blocks of {block} pixels every {stride} do not fill an image of {size[0]}x{size[1]}: "
-            "choose a block and a stride that divide both sides"
+            f"blocks of {block} pixels do not fill an image of {size[0]}x{size[1]}: choose a block "
+            "that divides both sides"
         )
-    tops, lefts = (range(0, side - block + 1, stride) for side in size)
+    tops, lefts = (range(0, side, block) for side in size)
     return [(top, left) for top in tops for left in lefts], (len(tops), len(lefts))
 
 
-def _fills(clips: Tensor, fill: str, clean: Tensor | None) -> Tensor:
-    """Return for each frame what its covered blocks are filled with: (B, T, 3, H, W)."""
-    if fill == "mean":
-        return torch.zeros_like(clips)  # normalised, the mean colour is 0
-    if fill != "nearest":
-        raise ValueError(f'fill is "mean" or "nearest", not {fill!r}')
-    frames = clips.shape[1]
-    clean = torch.ones(clips.shape[:2]) if clean is None else clean
-    time = torch.arange(frames)
-    distance = (time[:, None] - time).abs().float()  # (T, T)
-    other = clean.cpu().bool()[:, None] & ~torch.eye(frames, dtype=torch.bool)  # (B, T, T)
-    if not other.any(2).all():
-        raise ValueError('a frame has no other clean frame to take from: use fill="mean"')
-    source = distance.masked_fill(~other, torch.inf).argmin(2)  # (B, T); of two, the earlier
-    return clips[torch.arange(len(clips))[:, None], source]
-
-
-def _cover(frame: Tensor, fill: Tensor, corners: list[tuple[int, int]], block: int) -> Tensor:
-    """Copy a frame (3, H, W) once for each corner and fill the block there: (n, 3, H, W)."""
+def _cover(frame: Tensor, corners: list[tuple[int, int]], block: int) -> Tensor:
+    """Copy a frame (3, H, W) once for each corner and cover the block there: (n, 3, H, W)."""
     frames = frame.repeat(len(corners), 1, 1, 1)
     for covered, (top, left) in zip(frames, corners, strict=True):
-        where = ..., slice(top, top + block), slice(left, left + block)
-        covered[where] = fill[where]
+        covered[:, top : top + block, left : left + block] = 0  # normalised: the mean colour
     return frames
 
 

@@ -24,18 +24,20 @@ def ablation_figure(summary: pd.DataFrame, results: pd.DataFrame, *, title: str)
                           color=GREY, va="center")  # fmt: skip
                 continue
             mean = 100 * line["mAP"]
-            interval, = axes.plot([100 * line["low"], 100 * line["high"]], [place] * 2, color=BLUE,
-                                  lw=2.5)  # fmt: skip
-            (point,) = axes.plot(mean, place, "D", color=BLUE, ms=7)
-            (dots,) = axes.plot(seeds, [place + 0.22] * len(seeds), "o", color=GREY, ms=4.5)
+            axes.plot(mean, place, "D", color=BLUE, ms=7, label="mean over seeds")
+            axes.plot(seeds, [place + 0.22] * len(seeds), "o", color=GREY, ms=4.5, label="one seed")
+            if pd.notna(line["low"]):
+                axes.plot([100 * line["low"], 100 * line["high"]], [place] * 2, color=BLUE, lw=2.5,
+                          label="95 % interval of the mean")  # fmt: skip
             axes.annotate(f"{mean:.1f}", (mean, place), (0, 7), textcoords="offset points",
                           ha="center", fontsize=9)  # fmt: skip
         axes.set_yticks(range(len(summary)), summary.index)
         axes.set_ylim(len(summary) - 0.4, -0.65)  # the first row on top
         axes.grid(axis="y", visible=False)
         axes.set(xlabel="mAP (%)", title=title)
-        names = ["mean over seeds", "its 95 % interval over persons", "one seed"]
-        figure.legend([point, interval, dots], names, loc="outside lower center", ncols=3)
+        handles, labels = axes.get_legend_handles_labels()
+        named = dict(zip(labels, handles))
+        figure.legend(named.values(), named, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -63,5 +65,6 @@ def curves_figure(curves: pd.DataFrame, yardsticks: pd.DataFrame, *, title: str)
                 axes.annotate(method, (0, 100 * value), (4, 3), textcoords="offset points",
                               fontsize=8, color=GREY)  # fmt: skip
         axes.set(xlabel="training step", ylabel="mAP (%)", title=title)
-        figure.legend(lines, labels, loc="outside lower center", ncols=min(5, len(labels)))
+        figure.legend(lines, labels, loc="outside lower center", ncols=min(5, len(labels)),
+                      title="thick: mean over seeds; thin: each seed")  # fmt: skip
     return figure

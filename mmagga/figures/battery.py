@@ -48,7 +48,7 @@ def forest_figure(
     """Draw value and interval of the battery's main measures, a panel each, one row a claim.
 
     `table` is `Battery.table`. Filled: the trained network, coloured and shaped by the word,
-    which is written beside it. Hollow circle: untrained; hollow diamond: the best weights within
+    which is written beside it. Hollow circle: untrained; hollow diamond: oracle weights within
     the bound. Solid line: no effect; dashed: the smallest effect of interest.
     """
     chosen = table[table["measure"].isin(measures)].fillna({"word": ""})
@@ -70,7 +70,8 @@ def forest_figure(
                 text.set_parse_math(False)
         grid[0, 0].set_ylim(len(rows) - 0.4, -0.6)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        figure.legend(handles=_legend(), loc="outside lower left", ncols=5, fontsize=9)
+        words = set(chosen["word"])
+        figure.legend(handles=_legend(words), loc="outside lower left", ncols=5, fontsize=9)
     return figure
 
 
@@ -103,17 +104,18 @@ def _panel(axes: Axes, table: pd.DataFrame, rows: Sequence[tuple[str, str]]) -> 
             axes.axhline(y - 0.5, color="#D0D0D0", lw=0.8)
 
 
-def _legend() -> list[Line2D]:
+def _legend(there: set[str]) -> list[Line2D]:
     words = [
         Line2D([], [], color=_COLOUR[word], marker=_MARK[word], lw=2, ms=5, label=word)
         for word in _SHORT
+        if word in there
     ]
     return [
         *words,
         Line2D([], [], color=BLACK, marker="o", lw=2, ms=5, label="a control: no claim"),
         Line2D([], [], color=BLUE, marker="o", mfc="white", lw=0, ms=4, label="untrained"),
         Line2D([], [], color=GREY, marker="D", mfc="white", lw=0, ms=4,
-               label="best weights within the bound"),
+               label="oracle weights within the bound"),
         Line2D([], [], color=BLACK, lw=1, label="no effect"),
         Line2D([], [], color=BLACK, lw=1, ls="--", label="smallest effect of interest"),
     ]  # fmt: skip
@@ -164,7 +166,7 @@ _LINES = {
     ("uniform", "parts"): ("uniform over each granularity", COLOURS[1], "-", "s"),
     ("uniform", "all"): ("average pooling of all", COLOURS[5], ":", "^"),
     ("frames", "parts"): ("frame weights only", COLOURS[3], "-.", "v"),
-    ("soft oracle", "parts"): ("best weights of this kind", COLOURS[2], "--", "D"),
+    ("soft oracle", "parts"): ("oracle weights within the bound", COLOURS[2], "--", "D"),
 }
 _AXES = {
     "area": "area of the occluder (% of a frame, in half of the frames)",
@@ -189,7 +191,8 @@ def robustness_figure(curves: pd.DataFrame, *, title: str) -> Figure:
                 _curves(axes, found, 100 if axis == "area" else 1)
                 axes.set(title=f"pasted: {occluder}", xlabel=label)
             line[0].set_ylabel("mAP (%)")
-        grid[0, 0].set_ylim(0, 102)
+        lowest = 100 * curves[["mAP", "low"]].min(axis=None)
+        grid[0, 0].set_ylim(max(0, lowest - 3), 102)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9)

@@ -35,7 +35,7 @@ def cmc_band_figure(bands: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
         axes.set_xticks([1, *range(5, last + 1, 5)])
         axes.set_title(title)
         figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=1,
-                      title="bands: 95 %, by identity")  # fmt: skip
+                      title="bands: 95 % over persons")  # fmt: skip
     return figure
 
 
@@ -57,7 +57,7 @@ def distance_figure(histogram: DistanceHistogram, *, title: str, bars: int = 50)
         axes.axvline(threshold, color=GREY, ls="--", lw=1.2,
                      label=f"equal error rate {rate:.1%}, at {threshold:.2f}")  # fmt: skip
         filled = np.flatnonzero(histogram.same + histogram.different)
-        axes.set_xlim(histogram.edges[filled[0]], histogram.edges[filled[-1] + 1])
+        axes.set_xlim(0, histogram.edges[filled[-1] + 1])
         axes.set(xlabel="Euclidean distance of two embeddings (no unit)", ylabel="pairs (%)")
         axes.set_title(title)
         figure.legend(loc="outside lower center", ncols=2,
@@ -74,10 +74,12 @@ def camera_figure(pairs: pd.DataFrame, *, title: str) -> Figure:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(1.6 + 0.95 * columns, 1.4 + 0.8 * rows))
         sns.heatmap(
-            table, annot=texts, fmt="", cmap="cividis", vmin=0, vmax=100, ax=axes,
+            table, annot=texts, fmt="", cmap="cividis", vmax=100, ax=axes,
+            vmin=10 * np.floor(np.nanmin(table.to_numpy(float)) / 10),
             annot_kws={"fontsize": 9}, cbar_kws={"label": "mAP (%); n: queries"},
         )  # fmt: skip
-        axes.set(xlabel="camera of the match", ylabel="camera of the query")
+        axes.set(xlabel="camera of the match; the query's own does not count")
+        axes.set(ylabel="camera of the query")
         axes.tick_params(axis="y", rotation=0)
         axes.grid(False)
         axes.set_title(title, fontsize=10)
@@ -117,7 +119,7 @@ def embedding_figure(points: pd.DataFrame, *, title: str) -> Figure:
 def cost_figure(
     length: pd.DataFrame, occlusion: pd.DataFrame | None = None, *, title: str
 ) -> Figure:
-    """Draw what length and, where it is known, occlusion cost, from `by_bins` tables."""
+    """Draw the accuracy by length and, where it is known, by occlusion, from `by_bins` tables."""
     with plt.rc_context(STYLE):
         count = 1 if occlusion is None else 2
         figure, grid = plt.subplots(

@@ -12,8 +12,9 @@ from mmagga.figures.style import BLACK, COLOURS, GREY, STYLE
 BRANCHES = ("p2", "p1", "p3", "global", "parts")
 OCCLUDERS = ("none", "filmed", "object", "person", "noise")
 ARMS = {
+    "demo": "the demo's networks",
     "occluders": "rendered, trained with occluders",
-    "clear": "rendered, trained without",
+    "clear": "the same, trained without occluders",
     "taught": "taught to ignore occluders",
     "shuffled": "trained on shuffled labels",
     "photographs": "real photographs",
@@ -23,7 +24,7 @@ PANELS = {
         "Does attention turn away\nfrom an occluder?", "response in nats; left is away from it", 1
     ),
     "gain over uniform weights": (
-        "Do the weights help\nto find people?", "mAP over uniform weights, points", 100
+        "Do the weights\nimprove retrieval?", "mAP over uniform weights, points", 100
     ),
     "extra gain under an occluder": (
         "Do they help more\nunder an occluder?", "that gain less the one without, points", 100
@@ -37,8 +38,9 @@ _MARKS = "osD^vP"
 def attention_study_figure(study: pd.DataFrame, *, title: str) -> Figure:
     """Draw the pooled mean and 95 % interval of each arm's networks for the deciding measures.
 
-    `study` has the columns of data/results/attention.csv. A hollow diamond is the best that weights
-    within GGA's bound could reach, a dashed line the smallest effect of interest.
+    `study` has the columns of data/results/attention.csv. A hollow diamond is what oracle weights
+    within GGA's bound reach, a dashed line the smallest effect of interest. Scales are linear up to
+    about that effect and logarithmic beyond.
     """
     study = study[study["measure"].isin(PANELS) & study["occluder"].isin(OCCLUDERS)]
     known = set(zip(study["branch"], study["occluder"]))
@@ -51,7 +53,7 @@ def attention_study_figure(study: pd.DataFrame, *, title: str) -> Figure:
         for axes, (measure, (question, label, unit)) in zip(panels, PANELS.items()):
             _draw(axes, study[study["measure"] == measure], rows=rows, arms=arms, unit=unit)
             axes.set_title(question, fontsize=11)
-            axes.set_xlabel(label, fontsize=9)
+            axes.set_xlabel(f"{label}\n(linear near 0, logarithmic beyond)", fontsize=9)
         labels = [f"{_NAMES.get(b, b)}, {_NAMES.get(o, o)}" for b, o in rows]
         panels[0].set_yticks(range(len(rows)), labels)
         panels[0].set_ylim(len(rows) - 0.4, -0.6)
@@ -69,6 +71,7 @@ def _draw(
     if len(found):
         least = unit * found["smallest"].abs().min() * (-1 if found["smallest"].min() < 0 else 1)
         axes.axvline(least, color=BLACK, lw=1, ls="--", label="smallest effect of interest")
+        axes.set_xscale("symlog", linthresh=2 * abs(least), linscale=1.0)
     for line in found.itertuples():
         arm = arms.index(line.arm)
         y = rows.index((line.branch, line.occluder)) + 0.7 / len(arms) * (arm - (len(arms) - 1) / 2)
@@ -79,18 +82,18 @@ def _draw(
         axes.plot(unit * line.value, y, _MARKS[arm % 6], color=colour, ms=5, label=name)
         if pd.notna(line.ceiling):
             axes.plot(unit * line.ceiling, y, "D", mfc="white", mec=GREY, ms=4,
-                      label="best weights within the bound")  # fmt: skip
+                      label="oracle weights within the bound")  # fmt: skip
     axes.grid(axis="y", visible=False)
     for y in range(1, len(rows)):
         if rows[y][0] != rows[y - 1][0]:
             axes.axhline(y - 0.5, color="#D0D0D0", lw=0.8)
 
 
-MAPS_TITLE = "Does a map know what parts are worth?"
+MAPS_TITLE = "Do maps agree with the measured importance of parts?"
 
 
 def parts_figure(study: pd.DataFrame, *, title: str = MAPS_TITLE) -> Figure:
-    """Draw how well each map ranks the parts of a person by what the match loses without them.
+    """Draw the agreement of each map with the measured importance of the parts of a person.
 
     `study` has the columns of data/results/attention.csv, with or without "arm".
     """
@@ -109,7 +112,7 @@ def parts_figure(study: pd.DataFrame, *, title: str = MAPS_TITLE) -> Figure:
                       label=ARMS.get(line.arm, line.arm))  # fmt: skip
         axes.set_yticks(range(len(maps)), maps)
         axes.set_ylim(len(maps) - 0.4, -0.6)
-        axes.set_xlabel("mean rank correlation over the parts of a clip; 0 knows nothing")
+        axes.set_xlabel("mean rank correlation over the parts of a clip")
         axes.grid(axis="y", visible=False)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         if any(arms):

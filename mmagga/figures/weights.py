@@ -161,7 +161,7 @@ def weight_statistics_figure(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("weight × number of tokens (1 is uniform), log scale")
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        small_print(figure, provenance, f"red: bounds of GGA at temperature {temperature:g}")
+        small_print(figure, provenance, f"orange: bounds of GGA at temperature {temperature:g}")
     return figure
 
 

@@ -58,7 +58,6 @@ class ClipModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.start: Taken | None = None  # the weights that training starts from
 
     def forward(self, clips: Tensor) -> Output:
         """Turn ImageNet-normalised clips (B, T, 3, H, W) into an `Output`."""

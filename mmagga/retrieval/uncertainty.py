@@ -113,28 +113,6 @@ def estimate(
     return Estimate(value, *_interval(_ratios(sums, sizes, draws, seed), null, draws), clips)
 
 
-def estimate_ratio(
-    above: np.ndarray,
-    below: np.ndarray,
-    pids: np.ndarray,
-    *,
-    draws: int = FINE_DRAWS,
-    seed: int = 0,
-) -> Estimate:
-    """Return the ratio of two means over the same tracklets, drawn together; its p tests 0."""
-    above = np.where(np.isnan(below), np.nan, above)
-    below = np.where(np.isnan(above), np.nan, below)
-    top, sizes = clusters(above, pids)
-    bottom, _ = clusters(below, pids)
-    clips = int(sizes.sum())
-    if np.count_nonzero(sizes) < 2 or bottom.sum() == 0:
-        return Estimate(np.nan, np.nan, np.nan, np.nan, clips)
-    # Where every person of a draw lies in no pair, or in those that cancel, there is no ratio.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = _ratios(top, bottom, draws, seed)
-    return Estimate(float(top.sum() / bottom.sum()), *_interval(ratios, 0.0, draws), clips)
-
-
 def clusters(values: Any, pids: Any) -> tuple[np.ndarray, np.ndarray]:
     """Sum and count the known values of each person, by ascending id."""
     values = np.asarray(values, np.float64)

@@ -156,6 +156,10 @@ def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[st
             if label in precisions:
                 interval = _interval(precisions[label].dropna(how="all"))
                 lines[label] |= {"low": interval.low, "high": interval.high}
+            elif lines[label]["n"] > 1:
+                mean, error = lines[label]["mAP"], lines[label]["mAP sd"] / lines[label]["n"] ** 0.5
+                low, high = stats.t.interval(0.95, lines[label]["n"] - 1, mean, error)
+                lines[label] |= {"low": low, "high": high}
             lines[label] |= dict(zip(DIFFERENCE, gain, strict=True)) if gain else {}
             lines[label]["tie"] = label == best or (lead is not None and lead.low <= 0)
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("label")

@@ -1,7 +1,7 @@
 """Which networks have learned enough for a study to say anything; fixed before the runs.
 
 A comparison of networks that hardly learned, or whose heads are mostly dead, describes the recipe
-and not the method. A row of a study that fails is printed as "not trained enough to say".
+and not the method. A row of a study that fails is printed as "excluded by the gate".
 """
 
 from collections.abc import Iterable

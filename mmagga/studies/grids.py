@@ -176,6 +176,10 @@ GRIDS = {
 }  # fmt: skip
 
 
+TUNING = ("rates", "recipe")
+"""Grids that choose settings: on the preset `tuning`, whose persons are in no test set."""
+
+
 def find_grid(name: str) -> Grid:
     """Return a grid by its name; raises MmaggaError with those there are."""
     if name not in GRIDS:

@@ -51,7 +51,7 @@ CONVENTIONS = {
     ),
     "queries not searched": Convention(
         "the gallery is without the queries; whoever has no match left is dropped",
-        "three published systems above 96 % rank-1 on MARS, where 140 of 1,980 queries drop out",
+        "code that searches MARS's gallery alone: 140 of its 1,980 queries drop out",
     ),
     "queries searched too": Convention(
         "the gallery holds the queries as well, as MARS's does",
@@ -93,11 +93,11 @@ CONVENTIONS = {
     ),
     "camera-centred, transductive": Convention(
         "the same with the means of the test set's own tracklets",
-        "nobody should compare it with rows that see one query at a time",
+        "not comparable with methods that process queries independently",
     ),
     "best on test": Convention(
         "the epoch with the best rank-1 on the test set, instead of the last one",
-        "the authors' code keeps this epoch; a test set cannot judge what it has chosen",
+        "the authors' code; choosing the epoch on the test set biases the score",
     ),
     "all splits": Convention(
         "mean over the splits",

@@ -19,7 +19,7 @@ from mmagga.studies import comparison
 from mmagga.studies.ablations import Cell
 from mmagga.studies.comparison import MEASURES
 from mmagga.studies.gate import failures
-from mmagga.studies.grids import BASES, GRIDS, Grid
+from mmagga.studies.grids import BASES, GRIDS, TUNING, Grid
 from mmagga.system.files import write_csv, write_text
 
 NONE = "–"
@@ -164,7 +164,7 @@ def ablation_table(
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
     marks.loc[: len(lines) - 1, "mAP"] = np.where(lines["tie"], "bold", "")
     failed = {label: "; ".join(why) for label, why in reasons.items() if why}
-    gate = tuple(f"{label}: not trained enough to say ({why})." for label, why in failed.items())
+    gate = tuple(f"{label}: excluded by the gate ({why})." for label, why in failed.items())
     notes = (
         *_missing(name, base, lines), *gate, *_comparisons(results, precisions, grid), *READING,
         f"Δ is to {lines.index[lines['n'] > 0][0]}.",
@@ -185,7 +185,7 @@ def _without_learning(yardsticks: pd.DataFrame | None) -> list[dict[str, str]]:
 
 def _comparisons(results: pd.DataFrame, precisions: pd.DataFrame, grid: Grid) -> tuple[str, ...]:
     """Put the grid's contrasts, and each row against itself, into words."""
-    notes = [] if len(precisions.columns) else [SEEDS_ALONE]
+    notes = [OVER_PERSONS if len(precisions.columns) else SEEDS_ALONE]
     notes += [
         f"{name}: {_difference(line)}, p {_p(line['p'])}."
         for name, line in comparison.contrasts(results, precisions, grid.contrasts).iterrows()
@@ -197,14 +197,16 @@ def _comparisons(results: pd.DataFrame, precisions: pd.DataFrame, grid: Grid) ->
     return tuple(notes)
 
 
+OVER_PERSONS = (
+    "Intervals and p compare query by query and are over persons and seeds; where a row has one "
+    "run, over persons alone. p is not corrected for the number of rows."
+)
 SEEDS_ALONE = (
-    "The tables of queries of these runs were not kept: intervals and p are Student's over the "
-    "seeds alone, and say nothing of other persons."
+    "Per-query results were not saved: intervals and p are Student's over the seeds alone and do "
+    "not cover other persons. p is not corrected for the number of rows."
 )
 READING = (
-    "Percent, mean ± sd over n runs. Bold: the best mAP, and every one not clearly below it. "
-    "Intervals and p compare query by query and are over persons and seeds; where a row has one "
-    "run, over persons alone.",
+    "Percent, mean ± sd over n runs. Bold: the best mAP, and every one not clearly below it.",
     "Parameters without classifiers. GFLOPs to embed one clip; an addition and a multiplication "
     "are two. The paper's own ablation numbers are not public, so none is shown.",
 )
@@ -226,6 +228,8 @@ def _missing(name: str, base: str, lines: pd.DataFrame) -> tuple[str, ...]:
         return ()
     option = base if base in BASES else f"paper --dataset {base}"
     command = f"python -m mmagga ablate {name} --base {option}"
+    if name in TUNING:
+        command += " --root data/synthetic-tuning --seeds 0"
     return (f"Not all runs of {', '.join(rows)} are there; they come with: {command}",)
 
 
@@ -316,22 +320,37 @@ def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
         rows.append(row)
     cells = pd.DataFrame(rows)
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    arms = "; ".join(f"{arm}: {ARMS[arm]}" for arm in cells["arm"].unique() if arm in ARMS)
     rules = np.flatnonzero(cells["arm"] != cells["arm"].shift())[1:]
     caption = (
         "Does GGA turn away from occluders, and does that help? Networks of an arm are pooled."
     )
-    return Table(cells, marks, caption, ATTENTION_READING, tuple(rules.tolist()), texts=2)
+    notes = (f"Arms: {arms}.", *ATTENTION_READING)
+    return Table(cells, marks, caption, notes, tuple(rules.tolist()), texts=2)
 
 
+ARMS = {
+    "demo": "the demo's networks, trained on rendered people with occluders",
+    "occluders": "networks trained on rendered people with occluders",
+    "clear": "networks trained on the same people without occluders",
+    "taught": "one of them, whose scoring layers learned from masks to ignore occluders, at "
+    "temperature 0.1",
+    "shuffled": "trained on shuffled labels",
+    "photographs": "trained on real photographs",
+}
 ATTENTION_READING = (
-    "Arms: networks trained on rendered people with occluders, on the same people without (clear), "
-    "taught with masks to ignore occluders (taught), and on real photographs.",
-    "Mean, 95 % interval over persons and networks; in brackets what the best weights within GGA's "
-    "bound reach. No interval is printed for fewer than 20 persons.",
-    "Response: change of ln a for a token that is covered as a whole, less that under a placebo; "
-    "below −0.02 wanted. Gain: points of mAP over uniform weights; extra: under the occluder less "
-    "under the placebo; a point and a quarter of the best wanted. Purity: share of what a token "
-    "reads that lies in its own band. A fixed template is not moved by another person's guide.",
+    "Mean, 95 % interval over persons and networks; in brackets what weights from the masks (the "
+    "soft oracle) reach within the bound of the network's temperature. No interval is printed for "
+    "fewer than 20 persons.",
+    "Response, in nats: change of ln a for a token that is covered as a whole, less that under a "
+    "placebo; threshold −0.02. Gain: points of mAP over uniform weights; extra: with the occluder "
+    "less with the placebo; threshold: the larger of 1 point and a quarter of the oracle's gain. "
+    "Reacts: response, also net of the untrained network and of new scoring layers; helps, helps "
+    "more: gain, extra gain. Guide: whether another person's guide moves the weights (guided) or "
+    "not (fixed template). Purity, 0 to 1: share of what a token reads that lies in its own band.",
+    "supported: the interval lies beyond the threshold, after Holm's correction; too small to "
+    "matter: an effect below it; shown to be absent: the interval excludes an effect of that size, "
+    "harm included; cannot tell: everything else.",
 )
 
 

@@ -74,7 +74,7 @@ def test_the_page_needs_nothing_and_runs_nothing(page):
 
 def test_sections_stand_in_order(page):
     assert page.headings == [
-        "Result", "Beside what learns nothing", "Cumulative matching", "Rank lists",
+        "Result", "Non-learned baselines", "Cumulative matching", "Rank lists",
         "Where the score comes from", "Attention", "Training", "MMA matrices",
         "Longer measurements", "Configuration", "Provenance",
     ]  # fmt: skip

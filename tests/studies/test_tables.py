@@ -165,7 +165,7 @@ def test_a_row_that_fails_the_gate_says_so_and_what_learns_nothing_stands_below(
     assert cells["gate"].tolist() == ["✓", "✓", "no", "", "", ""]
     assert cells.loc["thumbnail", ["mAP", "rank-1"]].tolist() == ["30.0", "20.0"]
     notes = " ".join(table.notes)
-    assert "+ MMA: not trained enough to say (90% of the units of branch p1 are dead)" in notes
+    assert "+ MMA: excluded by the gate (90% of the units of branch p1 are dead)" in notes
     assert "MMA, without GGA: " in notes
     assert "A row against itself" in notes or results["seed"].nunique() < 3
 

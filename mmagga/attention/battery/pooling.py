@@ -14,7 +14,7 @@ import pandas as pd
 KEY = ["measure", "branch", "occluder"]
 CLIP = ["run", "clip", "pid"]
 REFERENCES = ("ceiling", "ceiling_sharp", "untrained", "random_layers")
-"""What else the measure would be: under the best weights within the bound, those at temperature
+"""What else the measure would be: under oracle weights within the bound, those at temperature
 0.2, in the untrained network, and with new scoring layers."""
 MIN_PERSONS = 20
 """Below, no interval is printed: so few persons say nothing about others."""

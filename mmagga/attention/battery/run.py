@@ -91,7 +91,7 @@ class Battery(NamedTuple):
     table: pd.DataFrame
     """A row for each measure, branch and occluder. value is the mean over the clips, low and high
     its 95 % interval, p Holm's; ceiling (within GGA's bound), ceiling_sharp (at temperature 0.2),
-    untrained and random_layers are what the best weights, an untrained network and new scoring
+    untrained and random_layers are what the oracle's weights, an untrained network and new scoring
     layers reach; purity is that of what the branch's tokens read; smallest, word and reason are
     `verdict.judge`'s. NaN where unknown."""
     values: pd.DataFrame

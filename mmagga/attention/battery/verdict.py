@@ -6,7 +6,7 @@
 | too small to matter | lies above 0 and below the smallest effect of interest                     |
 | shown to be absent  | lies below the smallest effect of interest, and does not exclude 0         |
 | cannot tell         | holds the smallest effect of interest; or there are fewer than 20 persons, |
-|                     | or even the best weights could not win as much                             |
+|                     | or the oracle's weights do not gain as much                                |
 
 Objects and persons, filmed or pasted, make the claims. White noise, which nobody claims anything
 about, and placebos, which hide nothing, are controls. The measures are net of the placebo already,
@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     sign: int
     """Of an effect as claimed."""
     of_ceiling: float = 0.0
-    """The effect must also be this share of what the best weights within the bound reach."""
+    """The effect must also be this share of what oracle weights within the bound reach."""
     also_clean: bool = False
     """Whether clips without an occluder make a claim too."""
 
@@ -92,7 +92,7 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
 
 def _judged(claim: Claim, row: NamedTuple) -> tuple[float, str, str]:
     """Return the smallest effect of interest, the word and its reason, for one row."""
-    # Where nothing is covered the best weights are uniform, which says nothing about a gain.
+    # Where nothing is covered the oracle's weights are uniform, which says nothing about a gain.
     bounded = claim.of_ceiling and row.occluder != CLEAN_CLIPS
     ceiling = row.ceiling if bounded else math.nan
     smallest = claim.smallest
@@ -118,7 +118,7 @@ def word_for(
     if persons < MIN_PERSONS or math.isnan(low):
         return CANNOT_TELL, f"{persons} persons, fewer than {MIN_PERSONS}"
     if ceiling < smallest:
-        return CANNOT_TELL, "even the best weights within the bound would win less"
+        return CANNOT_TELL, "the oracle's weights within the bound gain less"
     if low > smallest:
         return (SUPPORTED, "") if p < 0.05 else (CANNOT_TELL, "one of many claims, p ≥ 0.05")
     if high < smallest:

@@ -123,7 +123,7 @@ def check_frames(
     )  # fmt: skip
     bad = _bad_table(names, rows["kind"])
     path, listing = folder / "index.npz", folder / "bad.csv"
-    _write_list(listing, bad)
+    write_csv(listing, bad)
     if len(bad) and (on_bad == "error" or len(bad) == len(names)):
         path.unlink(missing_ok=True)  # an older one would still call these frames good
         raise DataError(_complaint(bad, len(names), tracklets, listing))
@@ -204,7 +204,7 @@ def _refresh(
     spoilt = other[(rows["kind"][other] != b"") & (before["kind"] == b"")]
     if len(spoilt):
         bad, listing = _bad_table(names[spoilt], rows["kind"][spoilt]), folder / "bad.csv"
-        _write_list(listing, bad)
+        write_csv(listing, bad)
         raise DataError(_complaint(bad, len(names), tracklets, listing))
     changed = other[(rows["hash"][other] != before["hash"]).any(axis=1)]
     if not len(changed):
@@ -240,7 +240,7 @@ def verify(
     bad = _bad_table(names, rows["kind"])
     if len(bad):
         listing = folder / "changed.csv"
-        _write_list(listing, bad)
+        write_csv(listing, bad)
         raise DataError(_complaint(bad, len(names), tracklets, listing))
     return len(names)
 
@@ -355,10 +355,6 @@ def _store(path: Path, names: np.ndarray, rows: np.ndarray) -> None:
 def _save(file: BinaryIO, names: np.ndarray, rows: np.ndarray) -> None:
     joined = np.frombuffer(join_names(names), np.uint8)
     np.savez_compressed(file, version=VERSION, names=joined, rows=rows)
-
-
-def _write_list(path: Path, bad: pd.DataFrame) -> None:
-    write_csv(path, bad)
 
 
 def _bad_table(names: np.ndarray, kinds: np.ndarray) -> pd.DataFrame:

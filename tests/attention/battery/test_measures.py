@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from mmagga.attention.battery import measures
-from mmagga.retrieval.uncertainty import estimate, estimate_ratio, holm
+from mmagga.retrieval.uncertainty import estimate, holm
 
 CLIPS, TOKENS = 50, 16
 
@@ -180,14 +180,6 @@ def test_unknown_values_are_left_out_and_counted():
     assert alone.value == 1
     assert math.isnan(alone.low)
     nothing = estimate(np.array([np.nan]), np.array([1]), draws=100)
-    assert math.isnan(nothing.value)
-
-
-def test_a_ratio_draws_both_sides_together():
-    below = np.random.default_rng(0).random(30) + 1
-    found = estimate_ratio(0.7 * below, below, np.arange(30), draws=500)
-    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.7, 0.7))
-    nothing = estimate_ratio(np.zeros(30), np.zeros(30), np.arange(30), draws=100)
     assert math.isnan(nothing.value)
 
 
