@@ -52,7 +52,7 @@ def steps(browser: AttentionBrowser) -> Iterator[tuple[str, Callable[[], None]]]
     yield "weights: uniform", swing(browser.swap, "gga", "uniform")
     yield "brush: cover with a box", swing(browser.occluder, "", "box")
     yield "map: Grad-CAM", swing(browser.kind, "weight", "gradcam")
-    yield "map: referee", swing(browser.kind, "weight", "referee")
+    yield "map: occlusion", swing(browser.kind, "weight", "occlusion")
 
 
 def measure(browser: AttentionBrowser, repeats: int) -> Iterator[dict]:

@@ -8,7 +8,7 @@ dataclasses in `mmagga.config`. Errors and exit codes are handled by `mmagga.cli
 import sys
 from collections.abc import Callable
 
-from mmagga.cli import datasets, runs, sockets, studies
+from mmagga.cli import datasets, embeddings, runs, studies
 from mmagga.cli.shell import answer
 
 VERBS: dict[str, Callable] = {
@@ -21,10 +21,10 @@ VERBS: dict[str, Callable] = {
     "tables": studies.tables,
     "status": runs.status,
     "report": runs.report,
-    "embed": sockets.embed,
-    "search": sockets.search,
-    "score": sockets.score,
-    "export": sockets.export,
+    "embed": embeddings.embed,
+    "search": embeddings.search,
+    "score": embeddings.score,
+    "export": embeddings.export,
     "import-official": runs.import_official,
     "replay": runs.replay,
     "data summary": datasets.summary,

@@ -1,4 +1,4 @@
-"""What the network looks at: maps, Grad-CAM and the occlusion referee."""
+"""What the network looks at: maps, Grad-CAM and occlusion maps."""
 
 from mmagga.attention.cam import occlusion_map, similarity_cam
 from mmagga.attention.maps import (

@@ -30,7 +30,7 @@ from mmagga.retrieval.queries import FILTERS
 TOP = 10
 """Tracklets of the rank list that are shown; the first match comes eleventh if it is not there."""
 SWAPS = {
-    "GGA, as the model": "gga",
+    "as trained (GGA)": "gga",
     "uniform": "uniform",
     "oracle: 0 on occluders": "oracle",
     "permuted": "permuted",
@@ -100,14 +100,14 @@ class Panel(VBox):
 
     def _make_maps(self, state: BrowserState) -> None:
         config = state.config
-        self.clip = _control(IntSlider, "clip", "clip", "158px", min=1, max=1)
-        self.other_clip = _control(IntSlider, "other-clip", "its clip", "172px", min=1, max=1)
+        self.clip = _control(IntSlider, "clip", "clip", "150px", min=1, max=1)
+        self.other_clip = _control(IntSlider, "other-clip", "gallery clip", "196px", min=1, max=1)
         self.frame = _control(IntSlider, "frame", "frame", "166px", min=1, max=config.frames)
         self.play = Play(min=1, max=config.frames, interval=500, repeat=True)
         self.play.add_class("mm-play")
         jslink((self.play, "value"), (self.frame, "value"))
         self.opacity = _control(
-            FloatSlider, "opacity", "opacity", "180px", min=0.0, max=1, value=1, step=0.05
+            FloatSlider, "opacity", "opacity", "164px", min=0.0, max=1, value=1, step=0.05
         )
         self.kind = _control(Dropdown, "map", "map", "244px", options=KINDS)
         parts = {"all": "all"} | {part_name(name): name for name in state.head.grids}
@@ -178,7 +178,14 @@ class Panel(VBox):
                 self.result,
                 HBox([self.clip, self.other_clip, self.frame, self.play, self.opacity]),
                 HBox([self.kind, self.part, self.swap, self.temperature]),
-                HBox([self.both, self.progress, self.stop, Label(title)]),
+                HBox(
+                    [
+                        self.both,
+                        self.progress,
+                        self.stop,
+                        Label(title, layout=Layout(margin="2px 0 0 24px")),
+                    ]
+                ),
             ],
             layout=Layout(flex="0 0 auto"),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from mmagga.browser.paint import (
     PAIR_WIDTH,
@@ -378,4 +378,4 @@ def stack(images: Sequence[Image.Image], lines: Sequence[str]) -> Image.Image:
         y += image.height + 8
     for k, line in enumerate(lines):
         text(draw, (4, y + 15 * k), line, 11, colour=GREY, width=WIDTH - 8)
-    return page
+    return ImageOps.expand(page, border=12, fill="white")

@@ -119,7 +119,7 @@ class BrowserState(OpenedRun):
 
     @cached_property
     def similarity_spread(self) -> float:
-        """Standard deviation of the similarity of two tracklets: the unit of the referee's maps."""
+        """Standard deviation of the similarity of two tracklets: the unit of occlusion maps."""
         some = self.vectors[:1000]
         above = torch.ones(len(some), len(some)).triu(1).bool()
         return float((some @ some.T)[above].std())
@@ -285,7 +285,7 @@ class BrowserState(OpenedRun):
         values = self._asked(similarity_cam, seen, clip, other)
         return np.log(np.maximum(values / max(values.mean(), 1e-12), 1e-3))
 
-    def referee(self, seen: Seen, clip: int, other: int) -> np.ndarray:
+    def occlusion(self, seen: Seen, clip: int, other: int) -> np.ndarray:
         """Return how much the clip's similarity to `other` drops where a block is covered."""
         return self._asked(occlusion_map, seen, clip, other, block=self.size[1] // 4)
 

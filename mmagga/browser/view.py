@@ -35,7 +35,7 @@ KINDS = {
     "GGA weight": "weight",
     "contribution to the similarity": "contribution",
     "Grad-CAM of the similarity": "gradcam",
-    "referee: cover and see": "referee",
+    "occlusion map": "occlusion",
 }
 """What the browser says -> the kind of map."""
 OCCLUDERS = (*OBJECTS, "grey", "noise", "placebo", "person")
@@ -117,7 +117,7 @@ class View(NamedTuple):
 
 
 def compose(state: BrowserState, settings: Settings) -> View:
-    """Compute what is to be seen. Only a new tracklet, brush, Grad-CAM or referee needs a forward.
+    """Compute the view. Only a new tracklet, brush, Grad-CAM or occlusion map needs a forward pass.
 
     Raises:
         DataError: there is nothing to search for this query.
@@ -250,8 +250,8 @@ def _scale(state: BrowserState, kind: str) -> Scale:
         title = "branch's share of the similarity if all its parts were like this one"
         note = "Σ: what the branch adds to the similarity, in this clip"
         return Scale("contribution", title, ((-1, "≤ −1"), (0, "0"), (1, "≥ 1")), note=note)
-    if kind == "referee":
-        bound = _referee_bound(state)
+    if kind == "occlusion":
+        bound = _occlusion_bound(state)
         title = "similarity lost where covered (scale: s.d. between tracklets / 10)"
         ticks = ((-1, f"−{bound:.2g}"), (0, "0"), (1, f"+{bound:.2g}"))
         return Scale("contribution", title, ticks, lambda values: values * bound)
@@ -268,7 +268,7 @@ def _scale_text(scale: Scale) -> str:
     return f"{scale.title}: {', '.join(label for _, label in scale.ticks)}"
 
 
-def _referee_bound(state: BrowserState) -> float:
+def _occlusion_bound(state: BrowserState) -> float:
     """Bound the scale by a tenth of what similarities differ by: a block is a small thing."""
     return state.similarity_spread / 10
 
@@ -302,9 +302,9 @@ def _maps(state: BrowserState, settings: Settings, half: _Half) -> dict[str, np.
     """Return the maps (T, h, w) in [-1, 1] to be drawn, by the name of their row."""
     if settings.kind == "gradcam":
         return {"Grad-CAM": state.cam(half.seen, half.clip, half.other)}
-    if settings.kind == "referee":
-        drop = state.referee(half.seen, half.clip, half.other)
-        return {"referee": drop / _referee_bound(state)}
+    if settings.kind == "occlusion":
+        drop = state.occlusion(half.seen, half.clip, half.other)
+        return {"occlusion": drop / _occlusion_bound(state)}
     if settings.kind == "weight":
         maps = state.weight_maps(half.look, half.clip)
     else:

@@ -374,7 +374,7 @@ class AttentionBrowser(Panel):
         if self._quiet_now or not len(self.order):
             return
         forwards = self.state.forwards
-        if self.kind.value in ("gradcam", "referee"):
+        if self.kind.value in ("gradcam", "occlusion"):
             self.status.value = "computing …"
         self.view = compose(self.state, self.settings)
         self.pick = self.view.pick

@@ -9,7 +9,7 @@ from mmagga.config import Config
 from mmagga.data import load_checked
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
-from mmagga.report import run_sections, test_sections
+from mmagga.report import result_sections, run_sections
 from mmagga.report.page import render
 from mmagga.report.results import Tested, logged, retest
 from mmagga.runs.opened import OpenedRun
@@ -37,18 +37,18 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
         opened, tested = found or (None, tested)
     elif tracklets is not None:
         missing.append("rank lists, cameras and attention: the page was made without embedding")
-    sections = [test_sections.headline(tested, missing)]
+    sections = [result_sections.headline(tested, missing)]
     scored = tested is not None and tested.scored
     if opened and scored:
-        sections.append(test_sections.beside_yardsticks(opened))
+        sections.append(result_sections.beside_yardsticks(opened))
     if tested and scored:
-        sections.append(test_sections.curve(tested))
+        sections.append(result_sections.curve(tested))
     if opened:
-        sections.append(test_sections.rank_lists(opened))
+        sections.append(result_sections.rank_lists(opened))
         if scored:
-            sections.append(test_sections.costs(opened))
+            sections.append(result_sections.costs(opened))
         if config.model.name != "baseline":
-            sections.append(test_sections.attention(opened))
+            sections.append(result_sections.attention(opened))
     sections.append(run_sections.training(run))
     if config.model.name != "baseline" and config.model.mma == "learned":
         sections.append(run_sections.matrices(run))

@@ -57,7 +57,7 @@ def test_a_strange_file_name_is_shown_as_it_is(run, rendered):
 @pytest.mark.parametrize(
     ("control", "value"),
     [
-        ("kind", "contribution"), ("kind", "gradcam"), ("kind", "referee"), ("part", "p2"),
+        ("kind", "contribution"), ("kind", "gradcam"), ("kind", "occlusion"), ("part", "p2"),
         ("opacity", 0.3), ("frame", 2), ("swap", "uniform"), ("swap", "oracle"),
         ("swap", "permuted"), ("swap", "inverted"), ("swap", "frames"), ("temperature", 0.1),
         ("occluder", "box"), ("occluder", "person"), ("occluder", "placebo"),

@@ -18,7 +18,7 @@ from mmagga.cli.flags import parse
 from mmagga.config import DEMO, StageConfig, config_hash
 from mmagga.data import DATASETS, load_checked
 from mmagga.data.synthetic import render
-from mmagga.report import results, test_sections, write
+from mmagga.report import result_sections, results, write
 from mmagga.report.page import Picture
 from mmagga.report.results import logged, quarters, retest, telling
 from mmagga.runs import Run, opened
@@ -99,7 +99,7 @@ def test_a_number_has_one_interval(monkeypatch):
     tested, drawn = results.Tested(per_query, "mars", 50, "planted"), {}
     monkeypatch.setattr(figures, "cmc_band_figure", lambda bands, title: drawn.update(bands))
     monkeypatch.setattr(Picture, "of", lambda *words: Picture("", "", ""))
-    test_sections.curve(tested)
+    result_sections.curve(tested)
     (bands,) = drawn.values()
     for k in (1, 5, 10):
         assert tuple(tested.intervals()[f"rank-{k}"]) == tuple(bands.set_index("rank").loc[k])

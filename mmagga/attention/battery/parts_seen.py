@@ -29,7 +29,7 @@ from mmagga.system.progress import progress
 MEASURE = "rank with what parts are worth"
 WORTH = "worth of a part"
 BLOCKS = 32
-"""Side in pixels of the blocks that the referee covers."""
+"""Side in pixels of the blocks that the occlusion map covers."""
 RANDOM_MAPS = 20
 LEAST = 30
 """Pixels of a clip that a part must have to count."""

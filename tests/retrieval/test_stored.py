@@ -18,7 +18,7 @@ from mmagga.retrieval import Protocol, evaluate
 from mmagga.retrieval.search import choose_threshold, find, search, suggest_merges
 from mmagga.retrieval.stored import StoredEmbeddings, load_embeddings, read_images, tracklet_names
 from mmagga.runs import Run
-from mmagga.studies.referee import MODEL, judge
+from mmagga.studies.scoring import MODEL, judge
 
 
 @pytest.fixture(scope="module")

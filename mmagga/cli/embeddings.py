@@ -140,7 +140,7 @@ def score(
     from mmagga.data import load_checked
     from mmagga.retrieval.stored import load_embeddings
     from mmagga.studies.ledger import show
-    from mmagga.studies.referee import judge
+    from mmagga.studies.scoring import judge
 
     if (dataset is None) != (root is None):
         raise SettingError("--dataset and --root belong together: give both or neither")
