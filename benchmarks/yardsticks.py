@@ -39,35 +39,33 @@ def main(
     rows: list[dict] = []
     without_learning: dict[int, dict] = {}  # by split: they do not depend on the seed
     for seed, split in [(0, s) for s in splits] or [(s, 0) for s in seeds]:
-        # Sets of two cameras have two tracklets a person: half the clips, twice the persons.
-        batch = {"ids_per_batch": 8, "clips_per_id": 2} if splits else {}
-        config = dataclasses.replace(
-            DEMO, dataset=dataset, root=root, seed=seed, split=split, **batch
-        )
+        config = dataclasses.replace(DEMO, dataset=dataset, root=root, seed=seed, split=split)
         tracklets = checked(load_tracklets(dataset, root, split))
         run = train(config, Run.of(config, runs).folder, tracklets=tracklets)
         size, protocol = (config.height, config.width), Protocol.for_tracklets(tracklets)
         model = run.load_model()
         if split not in without_learning:
             without_learning[split] = yardsticks(tracklets, size)
-        methods = {
-            "trained": query_and_gallery(model, tracklets, config),
-            "untrained": query_and_gallery(untrained_like(model, config), tracklets, config),
-        }
+        pair = query_and_gallery(model, tracklets, config)
+        untrained = query_and_gallery(untrained_like(model, config), tracklets, config)
+        methods = {"trained": (pair, run), "untrained": (untrained, None)}
         if scratch:
             random = dataclasses.replace(config.model, weights=None)
             config = dataclasses.replace(config, model=random)
-            model = train(config, Run.of(config, runs).folder, tracklets=tracklets).load_model()
-            pair = query_and_gallery(model, tracklets, config)
-            methods["trained from random weights"] = pair
-        for name, embeddings in (methods | without_learning[split]).items():
+            run = train(config, Run.of(config, runs).folder, tracklets=tracklets)
+            pair = query_and_gallery(run.load_model(), tracklets, config)
+            methods["trained from random weights"] = pair, run
+        methods |= {name: (pair, None) for name, pair in without_learning[split].items()}
+        for name, (embeddings, of) in methods.items():
             scores = evaluate(*embeddings, protocol)
             interval = bootstrap(scores.per_query)
             row = {"dataset": dataset, "seed": seed, "split": split, "method": name}
             row |= {"mAP": scores.mAP, "mAP_low": interval.low, "mAP_high": interval.high}
-            rows.append(
-                row | {"rank1": scores.rank(1), "mINP": scores.mINP, "run": run.folder.name}
-            )
+            row |= {"rank1": scores.rank(1), "mINP": scores.mINP}
+            if of is not None:
+                dead = of.records("epochs")[-1]["health"]["dead"]
+                row |= {"dead": max(dead.values()), "run": of.folder.name}
+            rows.append(row)
             print(rows[-1], flush=True)
             write_csv(out, pd.DataFrame(rows).round(4))
     table = pd.DataFrame(rows).groupby("method")[["mAP", "rank1"]].agg(["mean", "std"])

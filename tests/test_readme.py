@@ -110,6 +110,13 @@ def test_the_programs_and_targets_are_there(page):
         assert set(words) <= set(targets), line
 
 
+def test_the_health_is_that_of_the_committed_runs():
+    dead = pd.read_csv(RESULTS / "demo.csv").query("method == 'trained'")["dead"]
+    assert f"{100 * dead.min():.0f}–{100 * dead.max():.0f} % in the demo's worst branch" in README
+    random = pd.read_csv(RESULTS / "health-random.csv").groupby("label")["dead"].last()
+    assert [f"{100 * share:.0f} %" in README for share in random] == [True, True]
+
+
 @pytest.mark.parametrize("name", ["demo", "photographs"])
 def test_the_scores_are_the_committed_ones(name):
     shown = table(name)
