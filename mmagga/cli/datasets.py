@@ -13,8 +13,6 @@ def render(
     preset: Literal[
         "tiny",
         "demo",
-        "study",
-        "study-clear",
         "world",
         "world-clear",
         "tuning",

@@ -68,7 +68,7 @@ def paper_table(number: str, published: pd.DataFrame, ours: pd.DataFrame) -> Tab
     for head in columns:
         marks.loc[: len(values) - 1, head] = _places(values[head])
     caption = (
-        f"Table {number} of the MMA-GGA paper, in percent. Red bold, blue underlined and green "
+        f"Table {number} of the MMA-GGA paper, in percent. Bold (red), underlined (blue) and "
         f"italic: the three best published numbers of a column. {NONE}: not given, or not run."
     )
     rules = (len(values) - 1, len(values))

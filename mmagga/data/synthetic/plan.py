@@ -68,8 +68,6 @@ class SyntheticSpec:
 PRESETS: dict[str, SyntheticSpec] = {
     "tiny": SyntheticSpec(5, 4, cameras=2, tracklets=(2, 4), frames=(3, 6), distractors=2, junk=1),
     "demo": SyntheticSpec(24, 20, distractors=12, junk=4),
-    "study": SyntheticSpec(32, 80, distractors=40, junk=8),
-    "study-clear": SyntheticSpec(32, 80, distractors=40, junk=8, occlusion=0),
     "world": SyntheticSpec(300, 160, frames=(8, 16), distractors=40, junk=8),
     "world-clear": SyntheticSpec(300, 160, frames=(8, 16), distractors=40, junk=8, occlusion=0),
     "tuning": SyntheticSpec(300, 60, frames=(8, 12), seed=7),
