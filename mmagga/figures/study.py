@@ -71,7 +71,6 @@ def _draw(
     if len(found):
         least = unit * found["smallest"].abs().min() * (-1 if found["smallest"].min() < 0 else 1)
         axes.axvline(least, color=BLACK, lw=1, ls="--", label="smallest effect of interest")
-        axes.set_xscale("symlog", linthresh=2 * abs(least), linscale=1.0)
     for line in found.itertuples():
         arm = arms.index(line.arm)
         y = rows.index((line.branch, line.occluder)) + 0.7 / len(arms) * (arm - (len(arms) - 1) / 2)
@@ -83,10 +82,22 @@ def _draw(
         if pd.notna(line.ceiling):
             axes.plot(unit * line.ceiling, y, "D", mfc="white", mec=GREY, ms=4,
                       label="oracle weights within the bound")  # fmt: skip
+    if len(found):
+        _symmetric_log(axes, 2 * abs(least))
     axes.grid(axis="y", visible=False)
     for y in range(1, len(rows)):
         if rows[y][0] != rows[y - 1][0]:
             axes.axhline(y - 0.5, color="#D0D0D0", lw=0.8)
+
+
+def _symmetric_log(axes: Axes, linear: float) -> None:
+    """Scale the x axis linearly up to `linear`, logarithmically beyond; plain tick labels."""
+    axes.set_xscale("symlog", linthresh=linear)
+    low, high = axes.get_xlim()
+    decades = [linear / 2, *(10.0**k for k in range(-3, 4) if 10.0**k > linear)]
+    ticks = [t for t in (*(-d for d in reversed(decades)), 0.0, *decades) if low <= t <= high]
+    axes.set_xticks(ticks, [f"{t:g}".replace("-", "−") for t in ticks])
+    axes.minorticks_off()
 
 
 MAPS_TITLE = "Do maps agree with the measured importance of parts?"
