@@ -93,7 +93,7 @@ CONVENTIONS = {
     ),
     "camera-centred, transductive": Convention(
         "the same with the means of the test set's own tracklets",
-        "not comparable with methods that process queries independently",
+        "methods that see the whole test set at once; not comparable with the others",
     ),
     "best on test": Convention(
         "the epoch with the best rank-1 on the test set, instead of the last one",
