@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 KIT = Path(__file__).resolve().parents[1]
-SIZE = {"width": 1060, "height": 1040}
+SIZE = {"width": 1060, "height": 1110}
 MINUTE = 60_000
 
 

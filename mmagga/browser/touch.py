@@ -66,8 +66,7 @@ def brush_view(
     if changes:
         text(draw, (0, bottom + 6), "ln weight of the covered, less others:", 10, bold=True)
     for k, (name, words) in enumerate(changes.items()):
-        at = (k % 2 * room, bottom + 20 + 13 * (k // 2))
-        text(draw, at, f"{name} {words}", 10, width=room)
+        text(draw, (0, bottom + 20 + 13 * k), f"{name} {words}", 10, width=BRUSH_WIDTH - 4)
     return Drawn(image, spots)
 
 
