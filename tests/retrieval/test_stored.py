@@ -142,7 +142,7 @@ def test_a_file_alone_is_scored_by_its_own_arrays():
         ({"vectors": np.zeros((3, 2)), "pids": np.zeros(2)}, "pids has 2 rows, vectors 3"),
         ({"vectors": np.array([[0, 1], [np.nan, 0]])}, "row 1 of the vectors is not finite"),
         ({"vectors": np.zeros((1, 2)), "split": np.array(["test"])}, "unknown split 'test'"),
-        ({"vectors": np.array([{}])}, "no .npz file of plain arrays"),
+        ({"vectors": np.array([{}])}, "not an .npz file of plain arrays"),
     ],
 )
 def test_files_that_cannot_be_read(arrays, message, tmp_path):

@@ -350,7 +350,7 @@ def test_a_gain_must_be_a_point_and_a_quarter_of_what_could_be_won():
     assert judge(short)["word"].tolist() == ["too small to matter"]
     nothing = judge(one_row(-0.001, 0.001, 0.9, measure=EXTRA, ceiling=0.004))
     assert nothing["word"].tolist() == ["cannot tell"]
-    assert "would win less" in nothing["reason"].iloc[0]
+    assert "gain less" in nothing["reason"].iloc[0]
 
 
 def test_noise_and_placebo_are_controls_and_claims_are_corrected_together():
