@@ -148,6 +148,7 @@ def shared_memory(monkeypatch, free):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # torch, where there is one CPU
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python 3.12, of fork
 @pytest.mark.parametrize(
     ("free", "told"), [(10**9, ""), (200_000, "batches go through pipes"), (10_000, "main process")]
 )
