@@ -110,7 +110,7 @@ def page(server):
         )
         page.on("dialog", lambda dialog: page.errors.append(f"dialog: {dialog.message}"))
         page.goto(f"{server}/lab/tree/5_attention.ipynb?reset")
-        playwright.expect(page.locator(".jp-NotebookPanel")).to_be_visible()
+        playwright.expect(page.locator(".jp-NotebookPanel")).to_be_visible(timeout=MINUTE)
         ready = "window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel"
         page.wait_for_function(f"{ready}?.status === 'idle'")
         page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
@@ -301,7 +301,7 @@ def test_a_filter_that_nothing_passes_says_so(page):
             playwright.expect(page.locator(".mm-pair img")).to_be_hidden()
             break
     page.locator(".mm-show select").select_option(index=0)
-    playwright.expect(page.locator(".mm-pair img")).to_be_visible()
+    playwright.expect(page.locator(".mm-pair img")).to_be_visible(timeout=MINUTE)
 
 
 def test_saving_and_what_is_left_behind(page):
