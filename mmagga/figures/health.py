@@ -34,7 +34,7 @@ def health_figure(epochs: Records, *, title: str) -> Figure:
         grid[2].set(title="Effective rank", ylabel="of a batch's features")
         grid[2].set_ylim(bottom=0)
         grid[3].plot(steps, [100 * epoch["health"]["trunk"] for epoch in epochs], color=GREY)
-        grid[3].set(title="Variation of the trunk", ylabel="channel sd (% of its mean),\nmedian")
+        grid[3].set(title="Variation of the trunk", ylabel="sd / mean, median channel (%)")
         grid[3].set_ylim(bottom=0)
         for axes in grid:
             axes.set_xlabel("step")

@@ -1,4 +1,4 @@
-"""One progress bar for everything long, with rate and remaining time."""
+"""A progress bar with rate and remaining time."""
 
 import sys
 from collections.abc import Iterable
