@@ -96,7 +96,7 @@ class HardwareConfig:
     """How the device computes. The defaults suit the device: a CPU or a GPU."""
 
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Of the backbone; auto is bf16 on a GPU that has it and float32 elsewhere."""
+    """Of the backbone; auto is bf16 on a GPU that has it and on a CPU with AMX, else float32."""
     tf32: bool = True
     """On a GPU, multiply float32 in TF32: ten bits of mantissa, several times the speed."""
     compile: bool = False

@@ -1,7 +1,12 @@
 import os
+import platform
 from pathlib import Path
 
 import pytest
+
+if platform.machine() in ("x86_64", "AMD64"):
+    # Read when torch starts. Numbers are compared in float32, also on CPUs with AMX.
+    os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
 
 
 @pytest.fixture(scope="session")

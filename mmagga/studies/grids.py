@@ -23,7 +23,15 @@ STUDY = replace(
 )
 """`DEMO` on the rendered preset `world`, 37 steps an epoch: the base of the committed studies."""
 
-BASES = {"demo": DEMO, "study": STUDY, "paper": PAPER}
+STUDY_SHORT = replace(
+    STUDY,
+    stages=tuple(replace(stage, epochs=epochs) for stage, epochs in zip(STUDY.stages, (3, 1, 1))),
+    milestones=(2,),
+    eval_every=5,
+)
+"""Half as many steps: a run takes 20 to 30 minutes of one CPU core."""
+
+BASES = {"demo": DEMO, "study": STUDY, "study-short": STUDY_SHORT, "paper": PAPER}
 
 Change = Any | Callable[[Config], Any]
 """A field's new value, or how it follows from the base."""

@@ -38,11 +38,20 @@ def devices() -> list[str]:
 
 
 def precision(hardware: HardwareConfig, device: torch.device) -> str:
-    """Turn "auto" into bf16 on a GPU that has it, and into float32 elsewhere."""
+    """Turn "auto" into bf16 on a GPU or CPU that multiplies it fast, and float32 elsewhere."""
     if hardware.precision != "auto":
         return hardware.precision
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = device.type == "cpu" and _has_amx()
     return "bf16" if fast else "float32"
+
+
+def _has_amx() -> bool:
+    """Whether the CPU multiplies bf16 in tiles, unless ATEN_CPU_CAPABILITY forbids it to torch."""
+    allowed = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return allowed and torch.cpu._is_amx_tile_supported()
 
 
 def autocast(hardware: HardwareConfig, device: torch.device) -> AbstractContextManager:

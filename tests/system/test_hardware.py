@@ -1,5 +1,6 @@
 """Every option of the hardware gives the same loss, within what it is known to round."""
 
+import copy
 import dataclasses
 from functools import partial
 from unittest.mock import Mock
@@ -10,7 +11,7 @@ import torch
 from mmagga.config import DEMO, HardwareConfig
 from mmagga.errors import MmaggaError, SettingError
 from mmagga.model.fast import prepare
-from mmagga.system.device import devices, resolve_device
+from mmagga.system.device import devices, precision, resolve_device
 from mmagga.training import train_step
 from mmagga.training.loop import compute_losses
 from mmagga.training.state import initial_state, make_optimizer
@@ -74,6 +75,37 @@ def test_bf16_is_close(plain):
     assert_close(logs, plain[0][:1], 0.05)
     assert logs != plain[0][:1]
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("capability", "tiles", "found"),
+    [("AVX512", True, "bf16"), ("AVX2", True, "float32"), ("AVX512", False, "float32")],
+)
+def test_auto_is_bf16_on_a_cpu_with_amx(monkeypatch, capability, tiles, found):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert precision(HardwareConfig(), CPU) == found
+    assert precision(HardwareConfig(precision="float32"), CPU) == "float32"
+
+
+def adam_step(state):
+    for parameter in state.optimizer.param_groups[0]["params"]:
+        parameter.grad = torch.sin(parameter.detach() * 1e3)
+    state.optimizer.step()
+    return state
+
+
+def test_adam_is_fused_with_bf16_and_close():
+    """The same gradients give the same step to 1e-6; float32 on a CPU keeps the plain Adam."""
+    plain, fused = (initial_state(small(precision=p), 3, CPU) for p in ("float32", "bf16"))
+    assert (plain.optimizer.defaults["fused"], fused.optimizer.defaults["fused"]) == (None, True)
+    assert_same_weights(adam_step(plain).model, adam_step(fused).model, 1e-6)
+
+
+def test_a_fused_adam_goes_on_to_the_same_bits():
+    state, again = (initial_state(small(precision="bf16"), 3, CPU) for _ in range(2))
+    again.load_state_dict(copy.deepcopy(adam_step(state).state_dict()))
+    assert_same_weights(adam_step(adam_step(state)).model, adam_step(adam_step(again)).model, 0)
 
 
 @pytest.mark.slow
