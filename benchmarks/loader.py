@@ -27,8 +27,9 @@ from torchvision import transforms as T
 
 from mmagga.config import AugmentConfig
 from mmagga.data.augment import ERASE_VALUE, MEAN, STD, apply, draw
+from mmagga.data.files.decoding import decode
 from mmagga.data.files.packed import pack
-from mmagga.data.frames import decode, open_frames
+from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets, make_tracklets
 from mmagga.system.files import write_csv
 

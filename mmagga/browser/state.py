@@ -37,7 +37,7 @@ from mmagga.browser.gallery import (
     token_bytes,
 )
 from mmagga.browser.paint import resize
-from mmagga.data import load_checked
+from mmagga.data import load_for
 from mmagga.data.augment import network_input
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
@@ -99,10 +99,7 @@ class BrowserState(OpenedRun):
     """
 
     def __init__(self, run: Run, tracklets: Tracklets | None = None, split: str = "test") -> None:
-        config = run.load_config()
-        tracklets = tracklets or load_checked(
-            config.dataset, config.root, config.split, compare=config.compares_frames()
-        )
+        tracklets = tracklets or load_for(run.load_config())
         super().__init__(run, as_test(tracklets) if split == "train" else tracklets)
         require_attention(self.model)
         self.split = split

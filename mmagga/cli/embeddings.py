@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mmagga.cli.chosen import run_config, run_folder
 from mmagga.errors import SettingError
 from mmagga.system.files import require_writable
 
@@ -23,7 +24,7 @@ def embed(
     Arrays, one row a tracklet: vectors, names, splits, pids, camids. See mmagga.retrieval.stored.
 
     Args:
-        run: Run folder.
+        run: Run folder, or an authors' checkpoint file.
         out: File to write.
         root: Data folder, if different from training.
         dataset: Data set, if different from training.
@@ -32,21 +33,20 @@ def embed(
     """
     from dataclasses import replace
 
-    from mmagga.data import load_checked
+    from mmagga.data import load_for
     from mmagga.retrieval.stored import embed_tracklets, read_images
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
 
-    config = replace(Run(run).load_config(), device=device)
+    if images and (root or dataset):
+        raise SettingError("--images takes the place of --dataset and --root: give one of them")
+    run = run_folder(run)
+    config = run_config(run, dataset, root, device)
     require_writable(out)
-    if images is not None:
-        if root or dataset:
-            raise SettingError("--images takes the place of --dataset and --root: give one of them")
+    if images:
         tracklets, config = read_images(images), replace(config, packed=None)
-    elif dataset not in (None, config.dataset) and root is None:
-        raise SettingError(f"{run} was trained on {config.dataset}, not {dataset}: give --root too")
     else:
-        tracklets = load_checked(dataset or config.dataset, root or config.root, config.split)
+        tracklets = load_for(config)
     stored = embed_tracklets(Run(run).load_model(resolve_device(device)), tracklets, config)
     stored.save(out)
     count, numbers = stored.vectors.shape
@@ -160,7 +160,7 @@ def export(run: Path, /, out: Path, check: tuple[int, ...] = (1, 3)) -> None:
     Needs the extra "onnx": python -m pip install 'mmagga[onnx]'.
 
     Args:
-        run: Run folder.
+        run: Run folder, or an authors' checkpoint file.
         out: File to write.
         check: Batch sizes to run in onnxruntime and in torch.
     """
@@ -168,6 +168,7 @@ def export(run: Path, /, out: Path, check: tuple[int, ...] = (1, 3)) -> None:
     from mmagga.runs.run import Run
 
     require_writable(out)
+    run = run_folder(run)
     config = Run(run).load_config()
     size = config.height, config.width
     found = export_onnx(

@@ -1,11 +1,10 @@
 """The verbs about one run: train, evaluate and examine it, and say how it stands."""
 
-import dataclasses
 import inspect
 import os
 from pathlib import Path
-from typing import Any
 
+from mmagga.cli.chosen import result_path, run_config, run_folder
 from mmagga.errors import MmaggaError
 from mmagga.system.files import require_writable
 
@@ -54,6 +53,7 @@ def evaluate(
         device: cpu, cuda or auto.
         partial: Load what fits of a checkpoint of another network, and warn how much that is.
     """
+    from mmagga.data import load_for
     from mmagga.retrieval.analysis import with_names
     from mmagga.retrieval.metrics import score
     from mmagga.runs.health import warning
@@ -66,15 +66,15 @@ def evaluate(
 
     with processes(resolve_device(device)) as here:
         # The others come when the first has imported the file and indexed the frames.
-        folder = from_first(_run_folder(run) if here.first else None)
-        config = _config(folder, dataset, root, device)
-        tracklets = _load(config) if here.first else None
+        folder = from_first(run_folder(run) if here.first else None)
+        config = run_config(folder, dataset, root, device)
+        tracklets = load_for(config) if here.first else None
         if here.first:
             stem = "queries-partial" if partial else "queries"
-            out = out or _in_folder(folder, stem, tracklets, ".csv")
+            out = out or result_path(folder, stem, tracklets, ".csv")
             require_writable(out)
         from_first(None)
-        run, tracklets = folder, tracklets or _load(config)
+        run, tracklets = folder, tracklets or load_for(config)
         if here.size > 1 or partial:
             model = Run(run).load_model(resolve_device(device), partial)
             scores = score(model, tracklets, config)
@@ -110,15 +110,16 @@ def ledger(
         out: CSV file to write; by default in the run folder.
         device: cpu, cuda or auto.
     """
+    from mmagga.data import load_for
     from mmagga.runs.run import Run
     from mmagga.studies.ledger import ledger, show, with_its_run
     from mmagga.system.device import resolve_device
     from mmagga.system.files import write_csv
 
-    run = _run_folder(run)
-    config = _config(run, dataset, root, device)
-    tracklets = _load(config)
-    out = out or _in_folder(run, "ledger", tracklets, ".csv")
+    run = run_folder(run)
+    config = run_config(run, dataset, root, device)
+    tracklets = load_for(config)
+    out = out or result_path(run, "ledger", tracklets, ".csv")
     require_writable(out)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
     if Run(run).is_of(tracklets):
@@ -152,17 +153,18 @@ def attention(
     """
     from mmagga.attention.battery.run import battery
     from mmagga.attention.battery.verdict import verdicts
+    from mmagga.data import load_for
     from mmagga.model.build import untrained_like
     from mmagga.report.battery import write
     from mmagga.runs.run import Run
     from mmagga.system.device import resolve_device
 
-    run = _run_folder(run)
-    config = _config(run, dataset, root, device)
+    run = run_folder(run)
+    config = run_config(run, dataset, root, device)
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
-    tracklets = _load(config)
-    out = out or _in_folder(run, "attention", tracklets)
+    tracklets = load_for(config)
+    out = out or result_path(run, "attention", tracklets)
     require_writable(out / "battery.csv")
     model = Run(run).load_model(resolve_device(device))
     found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
@@ -193,12 +195,13 @@ def report(
         embed: Embed the test set, once; without it only what the run's log says.
         device: cpu, cuda or auto.
     """
+    from mmagga.data import load_for
     from mmagga.report import write
     from mmagga.runs.run import Run
 
-    run = _run_folder(run)
-    config = _config(run, dataset, root, device)
-    out = out or _in_folder(run, "report", None if root is None else _load(config), ".html")
+    run = run_folder(run)
+    config = run_config(run, dataset, root, device)
+    out = out or result_path(run, "report", None if root is None else load_for(config), ".html")
     require_writable(out)
     print(write(Run(run), config, out, embed=embed))
 
@@ -254,55 +257,3 @@ def import_official(file: Path, out: Path, /) -> None:
         f"{config.dataset}\nevaluate it: python -m mmagga evaluate {run.folder} "
         f"--dataset {config.dataset} --root FOLDER"
     )
-
-
-def _run_folder(run: Path) -> Path:
-    """Return a run folder; an authors' checkpoint file is imported first."""
-    from mmagga.runs.imported import run_folder
-
-    folder = run_folder(run)
-    if folder != run:
-        print(f"imported: {folder}")
-    return folder
-
-
-def _config(run: Path, dataset: str | None, root: Path | None, device: str) -> Any:
-    """Return a run's configuration, with another data set, data folder or device."""
-    from mmagga.system.device import resolve_device
-
-    resolve_device(device)  # before any work
-    from mmagga.data import find_reader
-    from mmagga.runs.run import Run
-
-    config = Run(run).load_config()
-    if dataset is not None:
-        find_reader(dataset)
-    if dataset not in (None, config.dataset) and root is None:
-        raise MmaggaError(f"--dataset {dataset} is not what {run} was trained on: give --root too")
-    packed = config.packed if dataset is root is None else None  # the pack is of the run's data
-    return dataclasses.replace(
-        config,
-        dataset=dataset or config.dataset,
-        root=root or config.root,
-        device=device,
-        packed=packed,
-    )
-
-
-def _in_folder(run: Path, stem: str, tracklets: Any, suffix: str = "") -> Path:
-    """Name a result in the run folder, after the data set and its folder if not the run's own."""
-    from mmagga.runs.run import Run
-
-    if tracklets is None or Run(run).is_of(tracklets):
-        return run / f"{stem}{suffix}"
-    name = tracklets.dataset
-    if name == Run(run).load_config().dataset:
-        name = f"{name}-{tracklets.root.resolve().name}"
-    return run / f"{stem}-{name}{suffix}"
-
-
-def _load(config: Any) -> Any:
-    """Read the data set that `_config` chose."""
-    from mmagga.data import load_checked
-
-    return load_checked(config.dataset, config.root, config.split, compare=config.compares_frames())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from mmagga.config import Config
 from mmagga.data.files.index import checked
 from mmagga.data.readers.duke_video import load_duke_video
 from mmagga.data.readers.ilids_vid import load_ilids_vid
@@ -58,6 +59,12 @@ def load_checked(
     """
     tracklets = load_tracklets(dataset, root, split, preset=preset)
     return checked(tracklets, progress=progress, compare=compare)
+
+
+def load_for(config: Config, *, progress: bool = True) -> Tracklets:
+    """Read and check the data set of a configuration, see `load_checked`."""
+    where = config.dataset, config.root, config.split
+    return load_checked(*where, progress=progress, compare=config.compares_frames())
 
 
 def find_reader(dataset: str) -> Callable[[Path, int], Tracklets]:

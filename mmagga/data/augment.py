@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmagga.config import AugmentConfig
+from mmagga.data.clips import Batch
 from mmagga.randomness import generator
 
 MEAN = (0.485, 0.456, 0.406)
@@ -84,6 +85,26 @@ def _erase_boxes(g: np.random.Generator, n: int, size: tuple[int, int]) -> np.nd
     top = (place[0] * (h - height + 1)).astype(np.int64)
     left = (place[1] * (w - width + 1)).astype(np.int64)
     return np.stack([top, left, height, width], axis=1) * fits.any(axis=1, keepdims=True)
+
+
+def augmented(
+    batch: Batch,
+    augment: AugmentConfig,
+    seed: int,
+    device: torch.device | str,
+    *,
+    share: slice | None = None,
+) -> Tensor:
+    """Move a batch's clips to the device and augment them there: (B, T, 3, H, W) float32.
+
+    `share` says which clips of the whole batch these are: the draws are the whole batch's.
+    """
+    t, _, h, w = batch.clips.shape[1:]
+    size = len(batch.labels), t, (h, w)
+    draws = draw(augment, *size, seed=seed, epoch=batch.epoch, step=batch.step)
+    if share is not None:
+        draws = Draws(*(values[share.start * t : share.stop * t] for values in draws))
+    return apply(batch.clips.to(device, non_blocking=True), draws, augment.pad)
 
 
 def apply(clips: Tensor, draws: Draws, pad: int) -> Tensor:

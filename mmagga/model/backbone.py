@@ -6,8 +6,6 @@ Shape letters: N images, C channels, H W image, h w feature map (h = H/16, w = W
 from collections import OrderedDict
 from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
@@ -29,10 +27,6 @@ class NonLocal(nn.Module):
     so that a new block is the identity.
     """
 
-    lean = False
-    """Where inner is 1, pass over channels_last maps twice instead of some twenty times; the
-    result differs by rounding. Not for a BatchNorm that several processes share."""
-
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         self.theta = nn.Conv2d(channels, inner, 1)
@@ -48,8 +42,6 @@ class NonLocal(nn.Module):
         There is no softmax between θᵀφ and g, so (θᵀφ)g = θᵀ(φgᵀ): the summary is inner x inner
         and the hw x hw matrix is never built.
         """
-        if self.lean and self.theta.out_channels == 1:
-            return self._lean(maps)
         h, w = maps.shape[2:]
         theta = self.theta(maps).flatten(2).transpose(1, 2)  # (N, hw, inner)
         phi = self.phi(maps).flatten(2)  # (N, inner, hw)
@@ -57,43 +49,6 @@ class NonLocal(nn.Module):
         read = theta @ (phi @ g / (h * w))  # (N, hw, inner)
         read = read.transpose(1, 2).unflatten(2, (h, w))  # (N, inner, h, w)
         return maps + self.norm(self.back(read))
-
-    def _lean(self, maps: Tensor) -> Tensor:
-        """Compute `forward` for inner 1, with positions as rows of one matrix."""
-        rows = maps.permute(0, 2, 3, 1)  # (N, h, w, C)
-        convs = (self.theta, self.phi, self.g)
-        weight = torch.cat([conv.weight.flatten(1) for conv in convs])  # (3, C)
-        bias = torch.cat([conv.bias for conv in convs])
-        three = F.linear(rows, weight, bias).to(self.norm.weight.dtype)  # (N, h, w, 3)
-        theta, phi, g = three.unbind(3)
-        read = theta * (phi * g).mean((1, 2), keepdim=True)
-        read, scale, shift = self._normalised(read)
-        basis = torch.stack([read, torch.ones_like(read)], 3).flatten(0, 2)  # (N·h·w, 2)
-        change = torch.stack([scale, shift])  # (2, C)
-        basis, change = basis.to(maps.dtype), change.to(maps.dtype)
-        changed = torch.addmm(rows.flatten(0, 2), basis, change)  # product and sum in one pass
-        return changed.view(rows.shape).permute(0, 3, 1, 2)
-
-    def _normalised(self, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (N, h, w), (C,), (C,): norm(back(read)) is their read·scale + shift.
-
-        Channel c of back(read) is weight_c·read + bias_c: its mean and variance follow from those
-        of `read`, and no map of C channels is needed.
-        """
-        norm = self.norm
-        weight, bias = (p.flatten().to(read.dtype) for p in (self.back.weight, self.back.bias))
-        if not self.training:
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            return read, scale * weight, norm.bias + scale * (bias - norm.running_mean)
-        variance, mean = torch.var_mean(read, correction=0)
-        with torch.no_grad():
-            count = read.numel()
-            norm.num_batches_tracked += 1
-            norm.running_mean.lerp_(weight * mean + bias, norm.momentum)
-            unbiased = weight.square() * variance * count / (count - 1)
-            norm.running_var.lerp_(unbiased, norm.momentum)
-        scale = norm.weight * weight * (weight.square() * variance + norm.eps).rsqrt()
-        return read - mean, scale, norm.bias
 
 
 class Backbone(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmagga.config import Config
-from mmagga.data import load_checked
+from mmagga.data import load_for
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import MmaggaError
 from mmagga.report import result_sections, run_sections
@@ -26,10 +26,7 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     """
     own = config.dataset == run.load_config().dataset
     missing: list[str] = []
-    where, compare = (config.dataset, config.root, config.split), config.compares_frames()
-    tracklets = _attempt(
-        lambda: load_checked(*where, compare=compare), missing, f"the data set {config.dataset}"
-    )
+    tracklets = _attempt(lambda: load_for(config), missing, f"the data set {config.dataset}")
     opened = None
     tested = _attempt(lambda: logged(run), missing, "the logged test") if own else None
     if embed and tracklets is not None:

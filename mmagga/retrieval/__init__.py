@@ -10,7 +10,8 @@ from mmagga.retrieval.analysis import (
     occluded_shares,
     quantile_edges,
 )
-from mmagga.retrieval.embedding import CLIP_RULES, ClipRule, Embeddings, embed, embed_by_rules
+from mmagga.retrieval.clip_rules import CLIP_RULES, ClipRule
+from mmagga.retrieval.embedding import Embeddings, embed, embed_by_rules
 from mmagga.retrieval.metrics import Scores, evaluate, rank_list
 from mmagga.retrieval.projection import project
 from mmagga.retrieval.protocol import PROTOCOLS, Protocol

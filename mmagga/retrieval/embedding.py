@@ -1,10 +1,8 @@
 """Tracklets to embeddings, clip by clip: no tracklet is ever in memory as a whole."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmagga.config import Config
-from mmagga.data.augment import normalize
 from mmagga.data.clips import dense_loader
 from mmagga.data.tracklets import Tracklets
 from mmagga.data.workers import reading
-from mmagga.errors import DataError, NumericError, ResourceError, Stopped
+from mmagga.errors import DataError, NumericError, Stopped
+from mmagga.retrieval.clip_rules import CLIP_RULES, clip_weights
+from mmagga.retrieval.forward import evaluating, forward_within_memory
 from mmagga.system.device import autocast, resolve_device
 from mmagga.system.distributed import collect, world
 from mmagga.system.interrupt import raise_if_stopped
 from mmagga.system.progress import progress as progress_bar
-from mmagga.system.shortage import out_of_memory
 
 
 class Embeddings(NamedTuple):
@@ -33,29 +31,6 @@ class Embeddings(NamedTuple):
     """(N,) int64 person ids."""
     camids: Tensor
     """(N,) int64 camera ids."""
-
-
-@dataclass(frozen=True)
-class ClipRule:
-    """How the embeddings of a tracklet's dense clips become its own. The defaults: the authors'."""
-
-    weights: Literal["equal", "frames", "first"] = "equal"
-    """Clips count alike (a last clip of one real frame, repeated, weighs as much as a full one),
-    by their real frames, or only the first one counts."""
-    normalise_clips: bool = False
-    """Scale each clip's embedding to length 1 before the mean."""
-    normalise: bool = True
-    """Scale the mean to length 1, so that its Euclidean distances rank as its cosines do."""
-
-
-CLIP_RULES = {
-    "dense": ClipRule(),
-    "dense_by_frames": ClipRule(weights="frames"),
-    "dense_of_unit_clips": ClipRule(normalise_clips=True),
-    "dense_unnormalised": ClipRule(normalise=False),
-    "first_clip": ClipRule(weights="first"),
-}
-"""The authors' rule, "dense", and what others do with the same clips."""
 
 
 def embed(
@@ -90,7 +65,7 @@ def embed_by_rules(
     """
     if not len(tracklets):
         raise DataError(f"{tracklets.dataset} in {tracklets.root}: there are no tracklets to embed")
-    weights = {name: _clip_weights(tracklets.lengths, frames, name) for name in rules}
+    weights = {name: clip_weights(tracklets.lengths, frames, name) for name in rules}
     total = int((-(-tracklets.lengths // frames)).sum())
     loader = dense_loader(tracklets, frames, size, batch, workers=workers, packed=packed)
     splits = " and ".join(dict.fromkeys(tracklets.table["split"]))
@@ -98,10 +73,10 @@ def embed_by_rules(
     bar = progress_bar(enabled=progress, total=total, unit="clip", desc=what)
     sums: dict[str, Tensor] = {}
     done, limit = 0, batch
-    with bar, _evaluating(model.to(device)), torch.inference_mode(), reading(loader):
+    with bar, evaluating(model.to(device)), torch.inference_mode(), reading(loader):
         for clips, owner in loader:
             raise_if_stopped()
-            embedding, limit = _forward(model, clips, limit, device)  # (B, D)
+            embedding, limit = forward_within_memory(model, clips, limit, device)  # (B, D)
             _check_finite(embedding, owner, tracklets)
             if not sums:
                 shape = len(tracklets), embedding.shape[1]
@@ -186,68 +161,6 @@ def tracklet_embeddings(
             vectors[rank :: here.size] = share[rule].vectors
         whole[rule] = Embeddings(vectors, *people)
     return whole
-
-
-def _clip_weights(lengths: np.ndarray, frames: int, rule: str) -> Tensor:
-    """Weight of each dense clip, all tracklets in a row: (sum of ceil(length / T),) float32."""
-    if rule not in CLIP_RULES:
-        raise ValueError(f"clip is one of {', '.join(CLIP_RULES)}, not {rule!r}")
-    counts = -(-lengths // frames)
-    last = np.cumsum(counts) - 1
-    kind = CLIP_RULES[rule].weights
-    weights = np.full(last[-1] + 1, 0.0 if kind == "first" else 1.0)
-    if kind == "first":
-        weights[last - counts + 1] = 1
-    elif kind == "frames":
-        weights[last] = ((lengths - 1) % frames + 1) / frames
-    if not CLIP_RULES[rule].normalise:  # else the norm takes the mean's divisor away again
-        weights /= np.repeat(np.add.reduceat(weights, last - counts + 1), counts)
-    return torch.from_numpy(weights.astype(np.float32))
-
-
-def _forward(
-    model: nn.Module, clips: Tensor, limit: int, device: torch.device | str
-) -> tuple[Tensor, int]:
-    """Embed (B, T, 3, H, W) uint8 clips, at most `limit` at once; give (B, D) and the new limit."""
-    parts: list[Tensor] = []
-    start = 0
-    while start < len(clips):
-        embedding = _try_forward(model, clips[start : start + limit], device)
-        if embedding is not None:
-            parts.append(embedding)
-            start += limit
-        elif limit == 1:
-            raise ResourceError(
-                f"One clip of shape {tuple(clips.shape[1:])} does not fit in the memory "
-                f"of {device}: free some of it, or evaluate on the CPU."
-            )
-        else:
-            limit = max(1, min(limit, len(clips) - start) // 2)
-            torch.cuda.empty_cache()  # nothing happens where CUDA was never used
-    return torch.cat(parts), limit
-
-
-def _try_forward(model: nn.Module, clips: Tensor, device: torch.device | str) -> Tensor | None:
-    """Embed clips, or give None where memory ran out: with the return its tensors are freed."""
-    try:
-        clips = clips.to(device, non_blocking=True)
-        return model(normalize(clips)).embedding.float().cpu()
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        return None
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while. Flags are kept module by module: a part may be frozen."""
-    training = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in training:
-            module.training = flag
 
 
 def _check_finite(embedding: Tensor, owner: Tensor, tracklets: Tracklets) -> None:

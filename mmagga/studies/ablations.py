@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmagga.cli.flags import command
 from mmagga.config import Config, check_settings, total_epochs
-from mmagga.data import load_checked
+from mmagga.data import load_for
 from mmagga.errors import DataError, MmaggaError, ResourceError, Stopped
 from mmagga.model.build import build_model, from_scratch
 from mmagga.retrieval.metrics import score
@@ -63,7 +63,7 @@ class Cell:
         config, folder = self.config, self.run.folder
         if not self.is_done() or self.run.load_config().root.resolve() == config.root.resolve():
             return
-        tracklets = load_checked(config.dataset, config.root, config.split, progress=False)
+        tracklets = load_for(config, progress=False)
         if not self.run.is_of(tracklets):
             raise MmaggaError(
                 f"{folder} is of the data in {self.run.load_config().root}, which differ from "
@@ -212,13 +212,7 @@ def evaluate_run(cell: Cell, bar: bool = True) -> None:
     Raises MmaggaError if this is not what the run found itself: then the data are not the run's.
     """
     config, metrics = cell.config, cell.run.load_metrics()
-    tracklets = load_checked(
-        config.dataset,
-        config.root,
-        config.split,
-        progress=bar,
-        compare=config.compares_frames(),
-    )
+    tracklets = load_for(config, progress=bar)
     scores = score(cell.run.load_model(), tracklets, config, bar)
     if scores.queries != metrics["queries"] or abs(scores.mAP - metrics["mAP"]) >= SAME:
         raise MmaggaError(

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from mmagga.config import config_hash
-from mmagga.data import load_checked
+from mmagga.data import load_for
 from mmagga.errors import MmaggaError
 from mmagga.retrieval import (
     PairedDifference,
@@ -123,7 +123,7 @@ def without_learning(cells: Sequence[Cell]) -> pd.DataFrame:
     configs = {(c.config.root, c.config.split): c.config for c in cells if c.is_done()}
     rows = []
     for (_, split), config in configs.items():
-        tracklets = load_checked(config.dataset, config.root, split, progress=False)
+        tracklets = load_for(config, progress=False)
         size, protocol = (config.height, config.width), Protocol.for_tracklets(tracklets)
         for method, embeddings in yardsticks(tracklets, size, packed=config.packed).items():
             scores = evaluate(*embeddings, protocol)

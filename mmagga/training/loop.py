@@ -7,47 +7,28 @@ last checkpoint and gives a bit-identical result.
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmagga.config import (
-    AugmentConfig,
-    Config,
-    check_settings,
-    learning_rates,
-    stage_of,
-    warmup_factor,
-)
-from mmagga.data import find_reader, load_checked
-from mmagga.data.augment import Draws, apply, draw
-from mmagga.data.clips import Batch, train_loader
+from mmagga.config import Config, check_settings, learning_rates, stage_of, warmup_factor
+from mmagga.data import find_reader, load_for
+from mmagga.data.augment import augmented
+from mmagga.data.clips import train_loader
 from mmagga.data.files.index import checked
 from mmagga.data.tracklets import Tracklets
 from mmagga.data.workers import reading
-from mmagga.errors import DataError, NumericError, ResourceError, Stopped
+from mmagga.errors import NumericError
 from mmagga.losses import distance_quantiles, smoothed_cross_entropy, weighted_regularized_triplet
 from mmagga.randomness import seed_torch
-from mmagga.retrieval import Scores
-from mmagga.retrieval.metrics import score
 from mmagga.runs.lock import RunLock
 from mmagga.runs.run import Run
 from mmagga.system.device import autocast, resolve_device, settings
-from mmagga.system.distributed import (
-    any_of,
-    from_first,
-    gather,
-    processes,
-    share_statistics,
-    sum_gradients,
-    world,
-)
+from mmagga.system.distributed import any_of, from_first, gather, processes, sum_gradients, world
 from mmagga.system.interrupt import StopRequest
 from mmagga.system.shortage import out_of_memory, shortage
-from mmagga.training.health import health
+from mmagga.training.epoch import measure_health, measure_scores, record_epoch, stopped, too_large
 from mmagga.training.plan import Plan, resume
 from mmagga.training.recorder import Recorder
 from mmagga.training.state import TrainState, make_optimizer
@@ -179,11 +160,11 @@ def _open_and_train(
                 with RunLock(run.folder, steal):
                     pass
             if tracklets is None:
-                tracklets = _load(config, bar)
+                tracklets = load_for(config, progress=bar)
             else:
                 tracklets = checked(tracklets, progress=bar, compare=config.compares_frames())
         from_first(None)  # the others come when the index of the frames is there
-        tracklets = tracklets or _load(config, False)
+        tracklets = tracklets or load_for(config, progress=False)
         plan = Plan(run, config, tracklets, here, device, stop_at)
         recorder = Recorder(plan, bar, watch)
         with RunLock(run.folder, steal) if here.first else nullcontext():
@@ -206,7 +187,7 @@ def _train(plan: Plan, recorder: Recorder) -> None:
     batches = train_loader(people, config, start=start, stop_epoch=plan.epochs, share=share)
     with recorder.begin(state.step, redo), StopRequest() as stop, reading(batches):
         if redo:
-            _record_epoch(plan, state, recorder)
+            record_epoch(plan, state, recorder)
         for batch in batches:
             stage, within = stage_of(config, batch.epoch)
             if (within, batch.step) == (0, 0):
@@ -225,7 +206,7 @@ def _train(plan: Plan, recorder: Recorder) -> None:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                raise ResourceError(_too_large(clips, state.step)) from None
+                raise too_large(clips, state.step) from None
             recorder.step(state.step, batch.epoch, {"lr": rate} | log)
 
             end_of_epoch = batch.step == steps - 1
@@ -238,85 +219,7 @@ def _train(plan: Plan, recorder: Recorder) -> None:
             if end_of_stage or due or stopping or recorder.overdue:
                 recorder.save(state)
             if stopping and (due or state.step < plan.total):
-                raise _stopped(state, plan.total)
+                raise stopped(state, plan.total)
             if end_of_epoch:
-                measured = _health(state, clips, config)
-                recorder.epoch(_scores(plan, state, recorder.bar), measured)
-
-
-def _load(config: Config, bar: bool) -> Tracklets:
-    return load_checked(
-        config.dataset,
-        config.root,
-        config.split,
-        progress=bar,
-        compare=config.compares_frames(),
-    )
-
-
-def augmented(
-    batch: Batch,
-    augment: AugmentConfig,
-    seed: int,
-    device: torch.device | str,
-    *,
-    share: slice | None = None,
-) -> Tensor:
-    """Move a batch's clips to the device and augment them there: (B, T, 3, H, W) float32.
-
-    `share` says which clips of the whole batch these are: the draws are the whole batch's.
-    """
-    t, _, h, w = batch.clips.shape[1:]
-    size = len(batch.labels), t, (h, w)
-    draws = draw(augment, *size, seed=seed, epoch=batch.epoch, step=batch.step)
-    if share is not None:
-        draws = Draws(*(values[share.start * t : share.stop * t] for values in draws))
-    return apply(batch.clips.to(device, non_blocking=True), draws, augment.pad)
-
-
-def _scores(plan: Plan, state: TrainState, bar: bool) -> Scores | None:
-    """Evaluate at the end of an epoch where it is due; Stopped if a signal comes meanwhile."""
-    if not plan.evaluates_after(state.step // plan.steps):
-        return None
-    share_statistics(state.model)
-    try:
-        scores = score(state.model, plan.tracklets, plan.config, bar)
-    except Stopped:
-        raise _stopped(state) from None
-    if not scores.valid_queries:
-        where = f"{plan.tracklets.dataset} in {plan.tracklets.root}"
-        raise DataError(f"{where} cannot test a training: {scores}")
-    return scores
-
-
-def _record_epoch(plan: Plan, state: TrainState, recorder: Recorder) -> None:
-    """Write the record of the epoch that `state` ends, as if there had been no interruption."""
-    config, epoch, share = plan.config, state.step // plan.steps, plan.share
-    start = epoch - 1, plan.steps - 1
-    reader = replace(config, workers=0)
-    last = train_loader(plan.people, reader, start=start, stop_epoch=epoch, share=share)
-    clips = augmented(next(last), config.augment, config.seed, plan.device, share=share)
-    measured = _health(state, clips, config)
-    recorder.epoch(_scores(plan, state, recorder.bar), measured)
-
-
-def _health(state: TrainState, clips: Tensor, config: Config) -> dict[str, Any]:
-    """Measure the network on an epoch's last clips, with draws that do not depend on the past."""
-    seed_torch(config.seed, "health", state.step)
-    with autocast(config.hardware, clips.device):
-        return health(state.model, clips)
-
-
-def _stopped(state: TrainState, total: int | None = None) -> Stopped:
-    what = f" of {total}" if total else ", before its evaluation was done"
-    return Stopped(f"stopped at step {state.step}{what}; run again to go on")
-
-
-def _too_large(clips: Tensor, step: int) -> str:
-    """Explain what to do when a step does not fit in the device's memory."""
-    return (
-        f"out of memory on {clips.device} at step {step}, with {len(clips)} clips of "
-        f"{tuple(clips.shape[1:])} in a forward pass: set hardware.recompute, which needs "
-        "less memory, or a smaller ids_per_batch. The batch is not made smaller by itself, since "
-        "the triplets and BatchNorm depend on it."
-    )
+                measured = measure_health(state, clips, config)
+                recorder.epoch(measure_scores(plan, state, recorder.bar), measured)

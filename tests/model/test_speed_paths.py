@@ -12,7 +12,7 @@ from torch import nn
 from mmagga.config import DEMO, HardwareConfig
 from mmagga.model import make_mmagga
 from mmagga.model.backbone import Backbone, NonLocal
-from mmagga.model.fast import fold_batchnorm, for_embedding, prepare
+from mmagga.model.fast import LeanNonLocal, fold_batchnorm, for_embedding, prepare
 from mmagga.system.device import autocast
 from mmagga.training.state import initial_state
 
@@ -49,7 +49,7 @@ def pair():
     torch.manual_seed(0)
     plain = settle(NonLocal(16, 1)).double()
     lean = deepcopy(plain)
-    lean.lean = True
+    lean.__class__ = LeanNonLocal
     maps = torch.randn(3, 16, 6, 4, dtype=torch.float64).contiguous(
         memory_format=torch.channels_last
     )
@@ -153,7 +153,7 @@ def test_what_float32_trains_on_a_cpu_is_laid_out_as_ever():
     state = initial_state(config, 3, CPU)
     prepare(state.model, config.hardware)
     assert state.model.backbone.layer1[0].conv1.weight.is_contiguous()
-    assert not any(getattr(m, "lean", False) for m in state.model.modules())
+    assert not any(isinstance(m, LeanNonLocal) for m in state.model.modules())
 
 
 def test_bf16_is_nearer_to_float32_with_lean_blocks():
@@ -165,8 +165,8 @@ def test_bf16_is_nearer_to_float32_with_lean_blocks():
         prepare(settle(state.model).train(), hardware)
         for module in state.model.modules():
             if isinstance(module, NonLocal):
-                assert module.lean == (precision == "bf16")
-                module.lean = name == "lean"
+                assert isinstance(module, LeanNonLocal) == (precision == "bf16")
+                module.__class__ = LeanNonLocal if name == "lean" else NonLocal
         with autocast(hardware, CPU), torch.no_grad():
             features[name] = state.model(clips()).feature
     exact = features.pop("float32")

@@ -419,14 +419,14 @@ def test_a_stop_during_an_evaluation_is_obeyed_at_once_and_nothing_is_lost(
 ):
     """The weights are saved before it begins; the same command evaluates them."""
     clips_seen = []
-    forward = embedding._forward
+    forward = embedding.forward_within_memory
 
     def interrupted(*arguments):
         clips_seen.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
         return forward(*arguments)
 
-    monkeypatch.setattr(embedding, "_forward", interrupted)
+    monkeypatch.setattr(embedding, "forward_within_memory", interrupted)
     run = Run(tmp_path / "run")
     with pytest.raises(Stopped, match="stopped at step 4, before its evaluation was done"):
         train(config, run.folder, bar=False)
@@ -575,7 +575,7 @@ def test_evaluate_gives_what_training_measured(finished, tmp_path, capsys):
 def test_a_result_without_a_place_is_refused_before_the_work(
     finished, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(embedding, "_forward", None)
+    monkeypatch.setattr(embedding, "forward_within_memory", None)
     for verb in ("evaluate", "ledger", "report"):
         assert main([verb, str(finished.folder), "--out", str(tmp_path)]) == 2
         assert "is a folder; name a file in it" in capsys.readouterr().err

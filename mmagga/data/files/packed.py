@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
 
 from mmagga.data.files.decoding import decode, file_hash, read_bytes
-from mmagga.data.files.names import join_names, used_frames
+from mmagga.data.files.index import known_hashes
+from mmagga.data.files.names import join_names, split_names, used_frames
 from mmagga.data.tracklets import Tracklets
 from mmagga.errors import DataError, SettingError
 from mmagga.system.files import commit
@@ -86,3 +88,67 @@ def read_header(path: Path) -> dict[str, Any]:
     if found != header["bytes"]:
         raise DataError(f"the pack {path} has {found:,} of {header['bytes']:,} bytes: pack again")
     return header
+
+
+class PackedFrames:
+    """Frame number i of `Tracklets.names`, from a pack: the pixels that its file would give."""
+
+    def __init__(self, tracklets: Tracklets, size: tuple[int, int], path: Path) -> None:
+        self.size, self.path = size, Path(path).expanduser()
+        self.header = read_header(self.path)
+        self._memory: np.ndarray | None = None
+        self.slots = self._find(tracklets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_memory": None}
+
+    def _find(self, tracklets: Tracklets) -> np.ndarray:
+        """Return for each of `tracklets.names` its place in the pack; -1 where it is not used."""
+        header = self.header
+        if header["size"] != list(self.size):
+            raise _foreign(self.path, f"size {header['size']}", f"{list(self.size)}")
+        if header["dataset"] != tracklets.dataset:
+            raise _foreign(self.path, f"data set {header['dataset']}", tracklets.dataset)
+        used = used_frames(tracklets)
+        slots = np.full(len(tracklets.names), -1)
+        slots[used] = pd.Index(self._names()).get_indexer(pd.Index(tracklets.names[used]))
+        missing = used[slots[used] < 0]
+        if len(missing):
+            raise _foreign(self.path, "other frames", f"{tracklets.names[missing[0]]}, for one")
+        known = known_hashes(tracklets)
+        if known is not None:
+            other = used[(self._hashes()[slots[used]] != known).any(axis=1)]
+            if len(other):
+                first = tracklets.names[other[0]]
+                raise _foreign(
+                    self.path, f"other pixels of {len(other):,} frames", f"those of {first}"
+                )
+        return slots
+
+    def _hashes(self) -> np.ndarray:
+        """Return the hash of each file that was packed, (N, 16)."""
+        count = self.header["frames"]
+        start = self.header["data_end"]
+        return self._map()[start : start + 16 * count].reshape(count, 16)
+
+    def _names(self) -> np.ndarray:
+        start = self.header["data_end"] + 16 * self.header["frames"]
+        joined = self._map()[start:].tobytes()
+        if hashlib.sha256(joined).hexdigest() != self.header["names_sha256"]:
+            raise DataError(f"the pack {self.path} is damaged (its list of names): pack again")
+        return split_names(joined)
+
+    def _map(self) -> np.ndarray:
+        if self._memory is None:
+            self._memory = np.asarray(np.memmap(self.path, np.uint8, "r"))
+        return self._memory
+
+    def frame(self, number: int) -> np.ndarray:
+        """Return the pixels of one frame, (H, W, 3) uint8."""
+        height, width = self.size
+        start = HEADER_BYTES + self.slots[number] * height * width * 3
+        return self._map()[start : start + height * width * 3].reshape(height, width, 3)
+
+
+def _foreign(path: Path, holds: str, wanted: str) -> DataError:
+    return DataError(f"the pack {path} holds {holds}, wanted: {wanted}. Pack again, elsewhere")

@@ -9,8 +9,8 @@ from data.test_frames import BAD, picture, small_set, write_bad
 
 from mmagga.data.files import packed
 from mmagga.data.files.index import checked
-from mmagga.data.files.packed import pack, read_header
-from mmagga.data.frames import PackedFrames, open_frames
+from mmagga.data.files.packed import PackedFrames, pack, read_header
+from mmagga.data.frames import open_frames
 from mmagga.data.tracklets import Tracklets, make_tracklets
 from mmagga.errors import DataError, ResourceError
 
@@ -33,7 +33,7 @@ def quiet_pack(tracklets: Tracklets, path, size=SIZES[0]):
 
 def assert_same_pixels(tracklets: Tracklets, path, size):
     files, frames = open_frames(tracklets, size), open_frames(tracklets, size, path)
-    assert isinstance(frames, PackedFrames)
+    assert isinstance(frames.source, PackedFrames)
     for row, length in enumerate(tracklets.lengths):
         positions = [*reversed(range(length)), 0]
         np.testing.assert_array_equal(frames.read(row, positions), files.read(row, positions))
