@@ -271,7 +271,7 @@ def with_its_run(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     the standard deviations in columns mAP_sd, rank-1_sd, … .
     """
     rows = [*_best_epoch(run), *_splits(run)]
-    return pd.concat([table, _table(rows)], ignore_index=True) if rows else table
+    return _table([*table.to_dict("records"), *rows]) if rows else table
 
 
 def _best_epoch(run: Run) -> list[dict[str, Any]]:

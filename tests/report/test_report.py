@@ -108,7 +108,8 @@ def test_a_number_has_one_interval(monkeypatch):
 def test_the_result_without_the_network_is_the_same(run, config, tracklets):
     tested = retest(OpenedRun(run, tracklets, config))
     found = logged(run)
-    assert tested.intervals() == found.intervals()
+    for name, interval in tested.intervals().items():
+        assert found.intervals()[name] == pytest.approx(interval, abs=1e-12)
     assert (tested.protocol, tested.gallery) == (found.protocol, found.gallery)
 
 
