@@ -13,6 +13,7 @@ from functools import cached_property
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 
 from mmagga.attention.battery.filmed import FilmedClip, filmed_clips, stack
 from mmagga.attention.battery.occluders import (
@@ -79,6 +80,7 @@ class Sample:
     ) -> "Sample":
         """Sort the tracklets by person, camera and name, and draw at most `limit` of them.
 
+        One of each person is drawn before a second one of anybody: intervals are over persons.
         `filmed` renders every one of them once more, with and without an occluder.
 
         Raises DataError where fewer than two persons are left.
@@ -87,7 +89,7 @@ class Sample:
             raise SettingError(f"clips: at least 1, not {limit}")
         order = np.lexsort((names(tracklets), tracklets.camids, tracklets.pids))
         if limit is not None and limit < len(order):
-            order = order[np.sort(generator(seed, "tracklets").permutation(len(order))[:limit])]
+            order = order[np.sort(_drawn(tracklets.pids[order], limit, seed))]
         chosen = tracklets.subset(order)
         if len(np.unique(chosen.pids)) < 2:
             raise DataError(
@@ -202,6 +204,13 @@ class Sample:
         middle = self.frames // 2
         person = self.labels(other)[middle] >= HEAD if self.has_masks else None
         return cut_out(self.clip(other)[middle], person)
+
+
+def _drawn(pids: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """Return `limit` rows at random, each person's first before anybody's second."""
+    rows = generator(seed, "tracklets").permutation(len(pids))
+    turn = pd.Series(pids[rows]).groupby(pids[rows]).cumcount().to_numpy()
+    return rows[turn.argsort(kind="stable")][:limit]
 
 
 def names(tracklets: Tracklets) -> np.ndarray:

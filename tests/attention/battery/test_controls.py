@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from planted import CHANNELS, CONFIG, FRAMES, Eye, write_people
@@ -71,6 +72,17 @@ def test_a_network_can_be_taught_to_ignore_occluders(people):
     assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
     same = taught.state_dict()
     assert all(torch.equal(w, same[n]) for n, w in before.items() if "part_score" not in n)
+
+
+def test_a_drawn_sample_shows_everybody_before_anybody_twice(people):
+    table = pd.concat([people.table] * 3, ignore_index=True)
+    queries = replace(people, table=table).split("query")
+    persons = len(np.unique(queries.pids))
+    few, more = (
+        Sample.draw(queries, FRAMES, (128, 64), seed=0, limit=n) for n in (persons, persons + 2)
+    )
+    assert len(np.unique(few.tracklets.pids)) == persons
+    assert sorted(more.tracklets.table["pid"].value_counts())[-3:] == [1, 2, 2]
 
 
 def test_undoing_layers_starts_from_the_trained_network(people):
