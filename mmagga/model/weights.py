@@ -4,7 +4,6 @@ A trunk is everything below the head. It can come from torchvision, from a file 
 from the kit's own `RENDERED_V1`, or from a run, which may give its head as well.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -172,11 +171,6 @@ def _newest_checkpoint(folder: Path) -> Path:
 
 def _rendered() -> Path:
     return Path(str(files("mmagga.model"))) / "rendered_v1.safetensors"
-
-
-def rendered_card() -> dict[str, Any]:
-    """Return what is known of `RENDERED_V1`: data, seed, steps, scores, hash."""
-    return json.loads(_rendered().with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def _fetch(url: str) -> Path:

@@ -84,17 +84,10 @@ def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
     return (((ratio - 1) * top + top[:, -1:]) / ((ratio - 1) * k + k[-1])).max(1)
 
 
-def auroc(weights: np.ndarray, occluded: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return P(a of a clean token > a of an occluded one) within a clip, ties 1/2: (B,)."""
-    pairs = clean[:, :, None] & occluded[:, None, :]
-    more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2 + 0.5
-    return _divide((more * pairs).sum((1, 2)), pairs.sum((1, 2)))
-
-
 def ranking(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return P(the less covered of two tokens weighs more) - 1/2 within a clip, ties 1/2: (B,).
 
-    Pairs count by how much more the one is covered; where shares are 0 or 1 it is `auroc` - 1/2.
+    Pairs count by how much more the one is covered; where shares are 0 or 1 it is AUROC - 1/2.
     """
     less = np.maximum(shares[:, None, :] - shares[:, :, None], 0)  # pair (i, j): j is covered more
     more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2

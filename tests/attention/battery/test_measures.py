@@ -26,7 +26,7 @@ def test_uniform_weights_give_the_random_values():
     groups = measures.groups(shares)
     assert measures.did(UNIFORM, UNIFORM, *groups) == pytest.approx(0)
     assert measures.corruption_removed(UNIFORM, shares) == pytest.approx(0)
-    assert measures.auroc(UNIFORM, *groups) == pytest.approx(0.5)
+    assert measures.ranking(UNIFORM, shares) == pytest.approx(0)
     assert measures.share_on(UNIFORM, shares) == pytest.approx(shares.mean(1))
     assert measures.log_ratio(UNIFORM, shares, visible) == pytest.approx(0)
 
@@ -57,7 +57,7 @@ def test_an_unbounded_branch_can_put_everything_on_one_token():
 def test_oracle_weights_are_perfect():
     _, shares, _ = drawn()
     oracle = (shares == 0) / (shares == 0).sum(1, keepdims=True)
-    assert measures.auroc(oracle, *measures.groups(shares)) == pytest.approx(1)
+    assert measures.ranking(oracle, (shares > 0).astype(float)) == pytest.approx(0.5)
     assert measures.corruption_removed(oracle, shares) == pytest.approx(1)
 
 
@@ -72,15 +72,13 @@ def test_did_is_the_change_on_occluded_tokens_and_forgets_a_fixed_preference():
     assert measures.did(one, other, occluded, clean) == pytest.approx(-0.3)
 
 
-def test_auroc_is_that_of_counting_pairs():
+def test_ranking_is_that_of_counting_pairs():
     weights, shares, _ = drawn()
-    weights = weights.round(2)  # ties
-    occluded, clean = measures.groups(shares)
-    for i, found in enumerate(measures.auroc(weights, occluded, clean)):
-        pairs = [
-            (a > b) + (a == b) / 2 for a in weights[i, clean[i]] for b in weights[i, occluded[i]]
-        ]
-        assert found == pytest.approx(np.mean(pairs))
+    weights, shares = weights.round(2), shares.round()  # ties; covered or not: AUROC - 1/2
+    for i, found in enumerate(measures.ranking(weights, shares)):
+        covered, clear = (weights[i, shares[i] == share] for share in (1, 0))
+        pairs = [(a > b) + (a == b) / 2 for a in clear for b in covered]
+        assert found == pytest.approx(np.mean(pairs) - 0.5)
 
 
 def test_a_clip_that_cannot_say_is_nan():
@@ -88,7 +86,7 @@ def test_a_clip_that_cannot_say_is_nan():
     nothing = np.zeros((2, TOKENS))
     assert np.isnan(measures.did(weights, weights, *measures.groups(nothing))).all()
     assert np.isnan(measures.corruption_removed(weights, nothing)).all()
-    assert np.isnan(measures.auroc(weights, *measures.groups(nothing + 1))).all()
+    assert np.isnan(measures.ranking(weights, nothing + 1)).all()
     assert np.isnan(measures.share_on(-weights, nothing)).all()
 
 
@@ -137,7 +135,7 @@ def test_measures_do_not_depend_on_the_clips_beside():
             measures.did(before, after, *groups),
             measures.did(before[order], after[order], *(g[order] for g in groups)),
         ),
-        (measures.auroc(after, *groups), measures.auroc(after[order], *(g[order] for g in groups))),
+        (measures.ranking(after, shares), measures.ranking(after[order], shares[order])),
     ):
         np.testing.assert_array_equal(found[order], again)
 
