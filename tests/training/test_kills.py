@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mmagga.config import DEMO, StageConfig, to_dict
+from mmagga.data import augment
 from mmagga.errors import Stopped
 from mmagga.runs import Run
 from mmagga.training import loop, train
@@ -21,7 +22,7 @@ from mmagga.training import loop, train
 pytestmark = pytest.mark.slow
 
 FILES = ("steps.jsonl", "epochs.jsonl", "matrices.jsonl", "metrics.json", "queries.csv")
-STEPS = 24
+STEPS = 12
 
 PROGRAM = """
     import json, os, signal, sys
@@ -45,12 +46,12 @@ PROGRAM = """
 
 @pytest.fixture(scope="module")
 def config(tiny):
-    """24 steps of two identities, four tracklets, two frames; a checkpoint after each."""
+    """12 steps of two identities, four tracklets, two frames; a checkpoint after each."""
     return dataclasses.replace(
         DEMO, root=tiny, frames=2, ids_per_batch=2, clips_per_id=2, workers=0, eval_batch=8,
         model=dataclasses.replace(DEMO.model, width=32), checkpoint_every=0.0, eval_every=4,
-        stages=(StageConfig(8, 1e-3, "all_but_mma"), StageConfig(2, 2.5e-2, "mma"),
-                StageConfig(2, 1e-4, "all")),
+        stages=(StageConfig(4, 1e-3, "all_but_mma"), StageConfig(1, 2.5e-2, "mma"),
+                StageConfig(1, 1e-4, "all")),
         keep_optimizer=True,
     )  # fmt: skip
 
@@ -105,7 +106,7 @@ def test_killed_at_random_moments(config, whole, tmp_path):
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
         kills.append(run.saved_step())
-        goal = kills[-1] + int(g.integers(2, 7))
+        goal = kills[-1] + int(g.integers(1, 4))
     train(config, run.folder, bar=False)
     print(f"1 run, {len(kills)} kills, checkpoints then at steps {kills} of {STEPS}")
     print(f"killed {digest(run)}\nwhole  {digest(whole)}")
@@ -133,8 +134,8 @@ def test_a_live_generator_would_show(config, tmp_path, monkeypatch):
     """The negative control: were augmentation drawn from a generator that lives on, a stop and a
     new process, which starts the generator again, would change the run.
     """
-    draw, step = loop.draw, loop.train_step
-    short = dataclasses.replace(config, stages=(StageConfig(2, 1e-3),))
+    draw, step = augment.draw, loop.train_step
+    short = dataclasses.replace(config, stages=(StageConfig(1, 1e-3),), checkpoint_every=1e9)
 
     def with_a_new_generator(folder, stop_after=None):
         g = np.random.default_rng(0)
@@ -146,12 +147,12 @@ def test_a_live_generator_would_show(config, tmp_path, monkeypatch):
             return log
 
         live = lambda *a, **key: draw(*a, **key | {"seed": int(g.integers(1000))})  # noqa: E731
-        monkeypatch.setattr(loop, "draw", live)
+        monkeypatch.setattr(augment, "draw", live)
         monkeypatch.setattr(loop, "train_step", stopping)
         return train(short, folder, bar=False)
 
     run = with_a_new_generator(tmp_path / "whole")
     assert digest(with_a_new_generator(tmp_path / "again")) == digest(run)
     with pytest.raises(Stopped):
-        with_a_new_generator(tmp_path / "stopped", stop_after=2)
+        with_a_new_generator(tmp_path / "stopped", stop_after=1)
     assert digest(with_a_new_generator(tmp_path / "stopped")) != digest(run)
