@@ -13,7 +13,7 @@ def ablate(
     grid: str,
     /,
     *,
-    base: Literal["demo", "study", "study-short", "paper"] = "demo",
+    base: Literal["demo", "study", "short", "paper"] = "demo",
     dataset: str | None = None,
     root: Path | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),

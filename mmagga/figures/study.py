@@ -12,7 +12,6 @@ from mmagga.figures.style import BLACK, COLOURS, GREY, STYLE
 BRANCHES = ("p2", "p1", "p3", "global", "parts")
 OCCLUDERS = ("none", "filmed", "object", "person", "noise")
 ARMS = {
-    "demo": "the demo's networks",
     "occluders": "rendered, trained with occluders",
     "clear": "the same, trained without occluders",
     "taught": "taught to ignore occluders",

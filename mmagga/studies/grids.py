@@ -31,7 +31,7 @@ STUDY_SHORT = replace(
 )
 """Half as many steps: a run takes 20 to 30 minutes of one CPU core."""
 
-BASES = {"demo": DEMO, "study": STUDY, "study-short": STUDY_SHORT, "paper": PAPER}
+BASES = {"demo": DEMO, "study": STUDY, "short": STUDY_SHORT, "paper": PAPER}
 
 Change = Any | Callable[[Config], Any]
 """A field's new value, or how it follows from the base."""

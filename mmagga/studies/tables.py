@@ -330,7 +330,6 @@ def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
 
 
 ARMS = {
-    "demo": "the demo's networks, trained on rendered people with occluders",
     "occluders": "networks trained on rendered people with occluders",
     "clear": "networks trained on the same people without occluders",
     "taught": "one of them, whose scoring layers learned from masks to ignore occluders, at "
