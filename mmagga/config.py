@@ -122,7 +122,7 @@ class Config:
     split: int = 0
     """Which of the ten splits, for data sets that have them."""
     frames: int = 8
-    """T, frames a clip."""
+    """T, frames per clip."""
     height: int = 256
     """Pixels."""
     width: int = 128
@@ -130,7 +130,7 @@ class Config:
     official_clips: bool = True
     """Clip starts as the authors draw them, which never gives the last window; False gives all."""
     ids_per_batch: int = 16
-    """P, identities a batch."""
+    """P, identities per batch."""
     clips_per_id: int = 4
     """K, tracklets of each identity in a batch."""
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -2,7 +2,7 @@
 
 A token is one part of one frame, a band across the image as far as MMA kept to its stripes; the
 "global" branch has one token a frame. After the attention the head is linear (weighted sum, BNNeck,
-cosine), so a similarity is exactly the sum of one number a token and a constant.
+cosine), so a similarity is exactly the sum of one number per token and a constant.
 
 Shape letters: B clips, T frames, P parts of a granularity (1 for "global"), D width of a branch,
 h w feature map. Branches come in the order of the head: global, p3, p1, p2.
@@ -46,14 +46,14 @@ def look(model: ClipModel, clips: Tensor) -> Look:
 
 @torch.inference_mode()
 def look_at_maps(head: Head, maps: Tensor) -> Look:
-    """Do the same from the feature maps (B, T, C, h, w), the costly part, on."""
+    """Do the same, starting from the feature maps (B, T, C, h, w), which cost the most."""
     with torch.autocast(maps.device.type, enabled=False):  # as in the head's own forward
         return look_at_tokens(head, head.tokens(maps.to(head.bnneck.weight.dtype)))
 
 
 @torch.inference_mode()
 def look_at_tokens(head: Head, tokens: Tokens, attention: Attention | None = None) -> Look:
-    """Do the same from the tokens on: by the head's own weights, uniform ones, an oracle's."""
+    """Do the same, starting from the tokens, with the head's own weights or with `attention`."""
     attention = head.attend(tokens) if attention is None else attention
     feature = head.aggregate(tokens, attention)
     return Look(tokens, attention, feature, head.bnneck(feature))
@@ -63,8 +63,8 @@ def require_attention(model: nn.Module) -> None:
     """Raise ValueError unless a network has attention and is in evaluation mode."""
     if not isinstance(getattr(model, "head", None), Head):
         raise ValueError(
-            f"{type(model).__name__} has no attention to look at: its frames all weigh the same. "
-            "Give an MMAGGA network."
+            f"{type(model).__name__} has no attention: it averages all frames. "
+            "Pass an MMAGGA network."
         )
     if any(module.training for module in model.modules()):
         raise ValueError("the network is in training mode: call model.eval() before looking at it")
@@ -104,7 +104,7 @@ def _spread(shares: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Ten
     """Spread shares (P, cells) over a map's positions: (P, h, w)."""
     down, across = size[0] // grid[0], size[1] // grid[1]
     cells = shares.unflatten(1, grid) / (down * across)  # (P, rows, columns)
-    return cells.repeat_interleave(down, 1).repeat_interleave(across, 2)
+    return cells.repeat_interleave(down, 1).repeat_interleave(across, 2)  # (P, h, w)
 
 
 def project(values: dict[str, Tensor], head: Head, size: tuple[int, int]) -> dict[str, Tensor]:
@@ -198,9 +198,9 @@ def tracklet_contributions(
     """
     batches = [_dots(look, gallery.expand_as(look.embedding), head, centred) for look in looks]
     parts = {name: torch.cat([dots[name] for dots, _, _ in batches]) for name in head.grids}
-    constant = torch.cat([batch[1] for batch in batches]).sum(0, keepdim=True)
-    similarity = torch.cat([batch[2] for batch in batches]).sum(0, keepdim=True)
-    length = torch.cat([look.embedding for look in looks]).sum(0).norm()
+    constant = torch.cat([batch[1] for batch in batches]).sum(0, keepdim=True)  # (1,)
+    similarity = torch.cat([batch[2] for batch in batches]).sum(0, keepdim=True)  # (1,)
+    length = torch.cat([look.embedding for look in looks]).sum(0).norm()  # ()
     return _divide(parts, constant, similarity, length.unsqueeze(0))
 
 
@@ -209,12 +209,12 @@ def _dots(
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Return every token's, the constant's and the embedding's product with gallery (B, ·)."""
     neck, branches = head.bnneck, len(head.grids)
-    scale = neck.weight * (neck.running_var + neck.eps).rsqrt()
+    scale = neck.weight * (neck.running_var + neck.eps).rsqrt()  # (branches·D,)
     shift = neck.running_mean if centred else torch.zeros_like(neck.running_mean)
-    constant = gallery @ (neck.bias - (neck.running_mean - shift) * scale)
+    constant = gallery @ (neck.bias - (neck.running_mean - shift) * scale)  # (B,)
     aims = (gallery * scale).chunk(branches, 1)  # (B, D) each
     tokens = {"global": look.tokens.frames.unsqueeze(2), **look.tokens.parts}  # (B, T, P, D)
-    shared = weights(look.attention)
+    shared = weights(look.attention)  # (B, T, P) each
     dots = {
         name: shared[name] * torch.einsum("btkd,bd->btk", tokens[name] - mean, aim)
         for name, aim, mean in zip(head.grids, aims, shift.chunk(branches), strict=True)
@@ -255,7 +255,7 @@ def heatmaps(
     if kind not in ("weight", "contribution"):
         raise ValueError(f'kind is "weight" or "contribution", not {kind!r}')
     if kind == "contribution" and gallery is None:
-        raise ValueError("a contribution is to the similarity with something: give `gallery`")
+        raise ValueError('a "contribution" is to a similarity with `gallery`: give `gallery`')
     with torch.inference_mode():
         require_attention(model)
         maps = model.maps(clips)
@@ -270,7 +270,7 @@ def heatmaps(
 
 
 class Statistics(NamedTuple):
-    """How uneven weights are, one value a clip."""
+    """How uneven weights are, one value per clip."""
 
     entropy: Tensor
     """(B,): H / ln N; 1 is uniform."""
@@ -299,9 +299,9 @@ class Bounds(NamedTuple):
 
 def statistics(weights: Tensor) -> Statistics:
     """Describe weights (B, T, P) or (B, N), each clip's summing to 1."""
-    w = weights.flatten(1)
+    w = weights.flatten(1)  # (B, N)
     n = w.shape[1]
-    entropy = torch.special.entr(w).sum(1)
+    entropy = torch.special.entr(w).sum(1)  # (B,)
     return Statistics(
         entropy / math.log(n),
         entropy.exp() / n,
@@ -323,7 +323,7 @@ def bounds(tokens: int, temperature: float = 1.0) -> Bounds:
     """
     most = math.exp(1 / temperature)
     ones = torch.arange(1, tokens, dtype=torch.float64)
-    total = ones * most + tokens - ones
+    total = ones * most + tokens - ones  # (N - 1,)
     # H = ln Z - mean score/τ of a softmax; the scores are 0 and 1.
     least = float((total.log() - ones * most / total / temperature).min())
     return Bounds(

@@ -38,7 +38,7 @@ LOWER = 20 + _TERM * 6 + 6 + _LEGEND
 _LETTERS = 118  # that fit in a line of the saved page
 _BARS = 84  # height of the bars of the frame weights
 MARKS = {True: "✓", False: "✗", None: "?"}
-"""The right person, another, and nobody knows."""
+"""Right person, wrong person, unknown."""
 _PALE = "#D9D9D9"
 
 

@@ -200,7 +200,7 @@ def _rank_change(trained: Found, found: Found) -> str:
 
 
 def _change(before: float, after: float, form: str = "") -> str:
-    """Write a number and, if it is another now, both: "26 → 23"."""
+    """Write a number, or both where it has changed: "26 → 23"."""
     words = [format(before, form), format(after, form)]
     return words[0] if words[0] == words[1] else " → ".join(words)
 
@@ -211,7 +211,7 @@ def describe(state: BrowserState, row: int) -> str:
 
 
 def marks(state: BrowserState, query_row: int, rows: np.ndarray) -> list[bool | None]:
-    """Return of tracklets whether they show the query's person; None where nobody knows."""
+    """Return for each tracklet whether it shows the query's person; None where that is unknown."""
     pid = state.all.pids[query_row]
     return [
         bool(state.all.pids[row] == pid and pid != DISTRACTOR)
@@ -222,7 +222,7 @@ def marks(state: BrowserState, query_row: int, rows: np.ndarray) -> list[bool | 
 
 
 def who(state: BrowserState, row: int) -> str:
-    """Name the person of a tracklet or, where nobody knows, the track."""
+    """Name the person of a tracklet or, where that is unknown, the track."""
     pid = int(state.all.pids[row])
     if state.named[row]:
         return f"person {pid}" if pid != DISTRACTOR else "distractor"

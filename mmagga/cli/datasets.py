@@ -81,7 +81,7 @@ def check(
 
     tracklets = load_tracklets(dataset, root)
     if verify:
-        print(f"{index.verify(tracklets, workers=workers):,} frames are what they were")
+        print(f"{index.verify(tracklets, workers=workers):,} frames unchanged")
     else:
         print(index.check_frames(tracklets, workers=workers, on_bad=on_bad))
 

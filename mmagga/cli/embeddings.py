@@ -21,14 +21,14 @@ def embed(
 
     Example: python -m mmagga embed runs/synthetic-mmagga-05b8b9687039 --out demo.npz
 
-    Arrays, one row a tracklet: vectors, names, splits, pids, camids. See mmagga.retrieval.stored.
+    Arrays, one row per tracklet: vectors, names, splits, pids, camids. See mmagga.retrieval.stored.
 
     Args:
         run: Run folder, or an authors' checkpoint file.
         out: File to write.
         root: Data folder, if different from training.
         dataset: Data set, if different from training.
-        images: A folder of images, or of one folder of images a tracklet, instead of a data set.
+        images: A folder of images, or of one folder of images per tracklet, instead of a data set.
         device: cpu, cuda or auto.
     """
     from dataclasses import replace

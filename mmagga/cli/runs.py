@@ -1,4 +1,4 @@
-"""The verbs about one run: train, evaluate and examine it, and say how it stands."""
+"""The verbs about one run: train, evaluate and examine it, and show its status."""
 
 import inspect
 import os
@@ -49,7 +49,7 @@ def evaluate(
         run: Run folder, or an authors' checkpoint file.
         root: Data folder, if different from training.
         dataset: Data set, if different from training.
-        out: CSV file for one row a query; by default in the run folder.
+        out: CSV file for one row per query; by default in the run folder.
         device: cpu, cuda or auto.
         partial: Load what fits of a checkpoint of another network, and warn how much that is.
     """
@@ -87,7 +87,7 @@ def evaluate(
         if said := warning(dead_units(model)):
             print(said)
         write_csv(out, with_names(scores, tracklets))
-        print(f"one row a query: {out}")
+        print(f"one row per query: {out}")
 
 
 def ledger(

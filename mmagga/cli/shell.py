@@ -50,8 +50,8 @@ usage: python -m mmagga VERB [options]      VERB --help says more, with an examp
 {verbs}
 
 exit codes: 0 done; 1 a fault of the kit, with its traceback; 2 an invalid word or setting;
-  3 data missing or damaged; 4 checkpoint likewise; 5 disk or memory full; 6 a loss that is not
-  finite; 75 stopped and saved, the same command goes on; 130 interrupted
+  3 data missing or damaged; 4 checkpoint missing or damaged; 5 disk or memory full; 6 loss not
+  finite; 75 stopped and saved, the same command resumes; 130 interrupted
 """
 
 

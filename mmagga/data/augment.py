@@ -46,9 +46,9 @@ def draw(
     """Draw for `clips` x `frames` frames of `size` (H, W), each frame or each clip on its own."""
     g = generator(seed, "augment", epoch, step)
     n = clips if config.per_clip else clips * frames
-    flip = g.random(n) < config.flip
-    top, left = g.integers(0, 2 * config.pad + 1, (2, n))
-    erase = _erase_boxes(g, n, size)
+    flip = g.random(n) < config.flip  # (n,)
+    top, left = g.integers(0, 2 * config.pad + 1, (2, n))  # (n,) each
+    erase = _erase_boxes(g, n, size)  # (n, 4)
     erase[g.random(n) >= config.erase] = 0
     repeat = frames if config.per_clip else 1
     flip, top, left, erase = (np.repeat(v, repeat, axis=0) for v in (flip, top, left, erase))
@@ -63,28 +63,28 @@ def _tones(spread: float, clips: int, *, seed: int, epoch: int, step: int) -> np
     normalised value too. The draws are their own, so that a spread of 0 changes no other.
     """
     g = generator(seed, "tone", epoch, step)
-    gain = np.exp(spread * g.uniform(-1, 1, (clips, 3)))
-    contrast = np.exp(spread / 2 * g.uniform(-1, 1, (clips, 1)))
+    gain = np.exp(spread * g.uniform(-1, 1, (clips, 3)))  # (clips, 3)
+    contrast = np.exp(spread / 2 * g.uniform(-1, 1, (clips, 1)))  # (clips, 1)
     mean, std = np.array(MEAN), np.array(STD)
-    shift = (gain * (contrast * mean + (1 - contrast) / 2) - mean) / std
+    shift = (gain * (contrast * mean + (1 - contrast) / 2) - mean) / std  # (clips, 3)
     return np.stack([gain * contrast, shift], axis=2).astype(np.float32)
 
 
 def _erase_boxes(g: np.random.Generator, n: int, size: tuple[int, int]) -> np.ndarray:
     """Return (n, 4) boxes: of up to 100 tries for each the first that fits, as the authors do."""
     h, w = size
-    area = g.uniform(*ERASE_AREA, (n, ERASE_TRIES)) * h * w
+    area = g.uniform(*ERASE_AREA, (n, ERASE_TRIES)) * h * w  # (n, tries)
     aspect = g.uniform(*ERASE_ASPECT, (n, ERASE_TRIES))
     height = np.rint(np.sqrt(area * aspect)).astype(np.int64)
     width = np.rint(np.sqrt(area / aspect)).astype(np.int64)
     fits = (height < h) & (width < w)
-    first = fits.argmax(axis=1)
+    first = fits.argmax(axis=1)  # (n,)
     every = np.arange(n)
-    height, width = height[every, first], width[every, first]
+    height, width = height[every, first], width[every, first]  # (n, tries) -> (n,)
     place = g.random((2, n))
     top = (place[0] * (h - height + 1)).astype(np.int64)
     left = (place[1] * (w - width + 1)).astype(np.int64)
-    return np.stack([top, left, height, width], axis=1) * fits.any(axis=1, keepdims=True)
+    return np.stack([top, left, height, width], axis=1) * fits.any(axis=1, keepdims=True)  # (n, 4)
 
 
 def augmented(
@@ -119,7 +119,7 @@ def apply(clips: Tensor, draws: Draws, pad: int) -> Tensor:
     for n in np.flatnonzero(draws.erase[:, 2]):
         top, left, height, width = draws.erase[n].tolist()
         out[n, :, top : top + height, left : left + width] = value
-    return out.unflatten(0, clips.shape[:2])
+    return out.unflatten(0, clips.shape[:2])  # (B, T, 3, H, W)
 
 
 def move_by_slices(frames: Tensor, draws: Draws, pad: int) -> Tensor:
@@ -138,11 +138,11 @@ def move_by_gather(frames: Tensor, draws: Draws, pad: int) -> Tensor:
     """Compute `move_by_slices` in few kernels, which suits a GPU."""
     n, c, h, w = frames.shape
     flip, top, left = (torch.from_numpy(d).to(frames.device, non_blocking=True) for d in draws[:3])
-    canvas = frames.new_zeros(n, c, h + 2 * pad, w + 2 * pad)
+    canvas = frames.new_zeros(n, c, h + 2 * pad, w + 2 * pad)  # (N, 3, H + 2·pad, W + 2·pad)
     flipped = torch.where(flip[:, None, None, None], frames.flip(3), frames)
     canvas[:, :, pad : pad + h, pad : pad + w] = flipped
     windows = canvas.unfold(2, h, 1).unfold(3, w, 1)  # (N, 3, 2·pad+1, 2·pad+1, H, W), a view
-    return windows[torch.arange(n, device=frames.device), :, top, left]
+    return windows[torch.arange(n, device=frames.device), :, top, left]  # (N, 3, H, W)
 
 
 def network_input(frames: np.ndarray | Tensor, device: torch.device | str) -> Tensor:

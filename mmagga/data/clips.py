@@ -75,8 +75,8 @@ def epoch_batches(
     is dropped. Raises DataError if there are fewer than P identities.
     """
     labels = np.asarray(labels)
-    order = np.argsort(labels, kind="stable")
-    rows_of = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    order = np.argsort(labels, kind="stable")  # (N,)
+    rows_of = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)  # (n,) for each identity
     if len(rows_of) < ids_per_batch:
         raise DataError(
             f"a batch needs {ids_per_batch} identities, the training set has {len(rows_of)}: "
@@ -87,8 +87,8 @@ def epoch_batches(
         [g.choice(rows, clips_per_id, replace=len(rows) < clips_per_id) for rows in rows_of]
     )
     steps = len(rows_of) // ids_per_batch
-    identities = g.permutation(len(rows_of))[: steps * ids_per_batch]
-    return chosen[identities].reshape(steps, ids_per_batch * clips_per_id)
+    identities = g.permutation(len(rows_of))[: steps * ids_per_batch]  # (steps·P,)
+    return chosen[identities].reshape(steps, ids_per_batch * clips_per_id)  # (steps, P·K)
 
 
 def training_labels(tracklets: Tracklets) -> tuple[np.ndarray, int]:
@@ -125,19 +125,19 @@ class _TrainingBatches(Dataset):
         if self.order is None or self.order[0] != epoch:
             sizes = c.ids_per_batch, c.clips_per_id
             self.order = epoch, epoch_batches(self.labels, *sizes, seed=c.seed, epoch=epoch)
-        rows = self.order[1][step]
-        draws = generator(c.seed, "clip", epoch, step).random(len(rows))
+        rows = self.order[1][step]  # (B,)
+        draws = generator(c.seed, "clip", epoch, step).random(len(rows))  # (B,)
         positions = [
             training_clip(int(self.lengths[row]), c.frames, draw, c.official_clips)
             for row, draw in zip(rows, draws, strict=True)
         ]
         mine = list(zip(rows, positions, strict=True))[self.share]
-        clips = np.stack([self.frames.read(*item) for item in mine])
+        clips = np.stack([self.frames.read(*item) for item in mine])  # (B / processes, T, H, W, 3)
         return Batch(
-            torch.from_numpy(clips).permute(0, 1, 4, 2, 3),
+            torch.from_numpy(clips).permute(0, 1, 4, 2, 3),  # (B / processes, T, 3, H, W)
             torch.from_numpy(self.labels[rows]),
             torch.from_numpy(rows),
-            torch.tensor(positions),
+            torch.tensor(positions),  # (B, T)
             epoch,
             step,
         )
@@ -187,15 +187,15 @@ class _DenseClips(Dataset):
         self.t, self.batch, self.lengths = frames, batch, tracklets.lengths
         self.frames = open_frames(tracklets, size, packed)
         # ends[i]: clips of tracklets 0..i; clip number n belongs to the first i with n < ends[i].
-        self.ends = np.cumsum(-(-self.lengths // frames))
+        self.ends = np.cumsum(-(-self.lengths // frames))  # (N,)
 
     def __len__(self) -> int:
         return -(-int(self.ends[-1]) // self.batch) if len(self.ends) else 0
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         numbers = np.arange(i * self.batch, min((i + 1) * self.batch, int(self.ends[-1])))
-        owners = np.searchsorted(self.ends, numbers, side="right")
-        within = numbers - np.concatenate([[0], self.ends])[owners]
+        owners = np.searchsorted(self.ends, numbers, side="right")  # (B,)
+        within = numbers - np.concatenate([[0], self.ends])[owners]  # (B,)
         clips = np.stack(
             [
                 self.frames.read(row, self.clip(row, k))

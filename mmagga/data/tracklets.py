@@ -1,6 +1,6 @@
 """`Tracklets`: what every reader returns and everything else consumes.
 
-One row a tracklet, one flat array of frame names; a subset shares both with its parent. MARS has
+One row per tracklet, one flat array of frame names; a subset shares both with its parent. MARS has
 1.2 million frames, so names are kept once, relative to `root`, and nothing is opened here.
 """
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from mmagga.figures.style import BLACK, BLUE, COLOURS, GREEN, GREY, ORANGE, STYLE
 
 FOREST: Mapping[str, str] = {
-    "response": "response to the occluder\n(nats; left is away from it)",
+    "response": "response to the occluder\n(nats; left: less weight)",
     "weight removed": "weight taken off it\n(share)",
     "gain over uniform weights": "gain over uniform weights\n(AP)",
     "extra gain under an occluder": "gain, less that without\nthe occluder (AP)",
@@ -45,7 +45,7 @@ _NAMES = {"global": "frames", "parts": "all parts", "none": "as they are"}
 def forest_figure(
     table: pd.DataFrame, *, title: str, measures: Mapping[str, str] = FOREST
 ) -> Figure:
-    """Draw value and interval of the battery's main measures, a panel each, one row a claim.
+    """Draw value and interval of the battery's main measures, a panel each, one row per claim.
 
     `table` is `Battery.table`. Filled: the trained network, coloured and shaped by the word,
     which is written beside it. Hollow circle: untrained; hollow diamond: oracle weights within

@@ -20,7 +20,7 @@ ARMS = {
 }
 PANELS = {
     "response": (
-        "Does attention turn away\nfrom an occluder?", "response in nats; left is away from it", 1
+        "Does attention down-weight\nan occluder?", "response in nats; left: less weight", 1
     ),
     "gain over uniform weights": (
         "Do the weights\nimprove retrieval?", "mAP over uniform weights, points", 100

@@ -77,7 +77,7 @@ def time_ridge(
             at the top of the image and of the figure.
         title: what this is.
         provenance: run and checkpoint.
-        clip: T, frames a clip: weights of different clips were not weighed against each other, so
+        clip: T, frames per clip: weights of different clips were not weighed against each other, so
             a curve breaks between them.
         occluded: (F,) shares of the frame.
     """

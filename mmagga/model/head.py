@@ -113,7 +113,7 @@ class Head(nn.Module):
         channels: C of the maps.
         num_ids: K, training identities.
         frames: T; the frame scores are a linear map of a whole clip, so T is fixed.
-        width: D, features a branch; 1024 in the paper.
+        width: D, features per branch; 1024 in the paper.
         granularities: any of p1, p2, p3, also none; the global branch is always there.
         pooling: parts to clip by GGA ("gga", authors'), by scores without the guide ("attention"),
             or by their "mean".

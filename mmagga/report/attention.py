@@ -16,7 +16,7 @@ from mmagga.runs.opened import OpenedRun
 
 
 def sheet(opened: OpenedRun, query: int, rule: str) -> tuple[Figure, str, str]:
-    """Draw weights and contributions of one clip of a query; give figure, alt text and caption.
+    """Draw weights and contributions of one clip of a query; return figure, alt text and caption.
 
     The clip is the most occluded one where there are masks, else the one in the middle; one that
     repeats frames only if there is no other.

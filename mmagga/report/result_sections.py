@@ -42,7 +42,7 @@ def headline(tested: Tested | None, missing: list[str]) -> Section:
     text = (
         f"Percent, below it the 95 % interval of a bootstrap over {persons} persons. Protocol "
         f"{tested.protocol}: {matched.sum():,} of {len(matched):,} queries have a match under "
-        f"another camera{f'; the {lost:,} others count nowhere' if lost else ''}. "
+        f"another camera{f'; the {lost:,} others are excluded' if lost else ''}. "
         f"{tested.gallery:,} tracklets are searched{', the queries among them' if too else ''}. "
         f"Tested: {tested.source}."
     )
@@ -87,8 +87,8 @@ def rank_lists(opened: OpenedRun) -> Section:
     }
     query, gallery = (opened.tracklets.split(name) for name in ("query", "gallery"))
     searched = searched_tracklets(query, gallery, opened.protocol.queries_in_gallery)
-    title = "Whom it finds: worst, lower-quarter, median and best query"
-    title = title if scored else "Whom some queries find"
+    title = "Rank lists: worst, lower-quarter, median and best query"
+    title = title if scored else "Rank lists of some queries"
     figure = figures.rank_sheet(query, searched, lists, opened.size, title=title, notes=notes)
     caption = (
         "Each row is a query, chosen by rule and not by hand, and the tracklets found first with "
@@ -132,7 +132,7 @@ def _chosen(opened: OpenedRun, chosen: dict[int, str]) -> Table:
 
 
 def costs(opened: OpenedRun) -> Section:
-    """Show on what the precision hangs: length, occlusion, cameras."""
+    """Show what the precision depends on: length, occlusion, cameras."""
     queries = opened.queries
     edges = quantile_edges(queries["length"])
     length = by_bins(queries, "length", edges) if len(edges) > 1 else None

@@ -24,10 +24,10 @@ class Tested(NamedTuple):
     gallery: int
     """Tracklets searched."""
     source: str
-    """What was tested, and by whom, in words."""
+    """What was tested, and when, in words."""
 
     def has(self, mAP: float) -> bool:
-        """Return whether this is a test with that mAP: other batches round otherwise, no more."""
+        """Return whether this test has that mAP, up to the rounding of other batch sizes."""
         return math.isclose(self.per_query["average_precision"].mean(), mAP, abs_tol=5e-4)
 
     @property

@@ -120,7 +120,7 @@ def training(run: Run) -> Section:
     )
     caption = (
         "Grey bands are every second stage; each begins with a new optimiser and its own learning "
-        "rate. Distances beyond the dashed line turn the official triplet loss round."
+        "rate. Beyond the dashed line the official triplet loss pulls negatives closer."
     )
     return Section(title, pictures=(Picture.of(figure, alt, caption),), plain=lines)
 
@@ -152,23 +152,23 @@ def measured(run: Run, config: Config, tested: Tested | None) -> Section:
     tables, pictures, missing = [], [], []
     path = run.folder / f"ledger{suffix}.csv"
     if not path.exists():
-        missing.append(f"every convention: python -m mmagga ledger {how}")
+        missing.append(f"the protocol ledger: python -m mmagga ledger {how}")
     elif (ledger := _read(path, ["convention", "mAP"], missing)) is not None:
         tables.append(ledger_table(ledger, run.folder.name))
         mAP = float(ledger["mAP"].iat[0])  # the paper's convention comes first
         if tested and not tested.has(mAP):
-            missing.append(f"a ledger of this test: the one here is of another, with mAP {mAP:.1%}")
+            missing.append(f"a ledger of this test: the one there is of a test with mAP {mAP:.1%}")
     folder = run.folder / f"attention{suffix}"
     path = folder / "verdicts.csv"
     if path.exists():
         found = _read(path, [], missing, keep_default_na=False, dtype=str)
         if found is not None:
-            caption = "Does attention answer to occluders, and does that matter for finding people?"
+            caption = "Does attention respond to occluders, and does that matter for retrieval?"
             note = f"Measured {date(path.stat().st_mtime)}."
             words = found.replace(NOT_MEASURED, NONE)
             tables.append(table(words, caption, note, texts=len(found.columns)))
     elif config.model.name != "baseline":
-        missing.append(f"what attention is worth: python -m mmagga attention {how}")
+        missing.append(f"the attention battery: python -m mmagga attention {how}")
     for name, words in _BATTERY.items():
         if (folder / f"{name}.png").exists():
             pictures.append(Picture.read(folder / f"{name}.png", words, f"{words}."))
@@ -180,7 +180,7 @@ def measured(run: Run, config: Config, tested: Tested | None) -> Section:
 def _read(
     path: Path, columns: list[str], missing: list[str], **options: Any
 ) -> pd.DataFrame | None:
-    """Read a table of the run folder; where it is damaged, None, and say so."""
+    """Read a table of the run folder; where it is damaged, note that and return None."""
     try:
         return read_csv(path, columns, **options)
     except DataError as error:

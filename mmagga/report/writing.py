@@ -18,7 +18,7 @@ from mmagga.system.files import write_text
 
 
 def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
-    """Write the report of a run as `out`, one HTML file; give its path.
+    """Write the report of a run as `out`, one HTML file; return its path.
 
     `config` is the run's, with the data set and the device to test with. With `embed` the test
     tracklets go through the newest checkpoint once, unless the run folder has their embeddings;
@@ -59,7 +59,7 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
 
 
 def _attempt(make: Callable[[], Any], missing: list[str], what: str) -> Any:
-    """Return what `make` gives; where that cannot be had, None, and say why."""
+    """Return the result of `make`; where it fails, note why and return None."""
     try:
         return make()
     except MmaggaError as error:

@@ -75,7 +75,7 @@ def by_bins(
 ) -> pd.DataFrame:
     """Return the mean of `value`, with its 95 % interval, of the queries in each bin of `column`.
 
-    Bin i holds edges[i] < x <= edges[i + 1], and the first one its left edge too. One row a bin
+    Bin i holds edges[i] < x <= edges[i + 1], and the first one its left edge too. One row per bin
     with queries: left, right, queries, identities, mean, low, high. The interval is `bootstrap`'s.
     """
     known = queries[queries[value].notna() & queries[column].notna()]
@@ -106,7 +106,7 @@ def cmc_bands(per_query: pd.DataFrame, ranks: int = 20, draws: int = DRAWS) -> p
 
 
 def camera_pairs(scores: Scores) -> pd.DataFrame:
-    """Return mAP for each camera of the query and camera of the match: one row a pair.
+    """Return mAP for each camera of the query and camera of the match: one row per pair.
 
     Matches under third cameras do not count, neither as hits nor in the ranks (as in Market-1501's
     per-camera evaluation). Columns: camid, gallery_camid, mAP, queries, matches.

@@ -23,7 +23,7 @@ from mmagga.system.progress import progress as progress_bar
 
 
 class Embeddings(NamedTuple):
-    """One vector a tracklet, on the CPU. `vectors` may also be a memory-mapped NumPy array."""
+    """One vector per tracklet, on the CPU. `vectors` may also be a memory-mapped NumPy array."""
 
     vectors: Tensor
     """(N, D) float32, L2-normalised by `embed`."""

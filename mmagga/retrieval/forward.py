@@ -14,7 +14,7 @@ from mmagga.system.shortage import out_of_memory
 def forward_within_memory(
     model: nn.Module, clips: Tensor, limit: int, device: torch.device | str
 ) -> tuple[Tensor, int]:
-    """Embed (B, T, 3, H, W) uint8 clips, at most `limit` at once; give (B, D) and the new limit."""
+    """Embed (B, T, 3, H, W) uint8 clips, at most `limit` at once; return (B, D) and the limit."""
     parts: list[Tensor] = []
     start = 0
     while start < len(clips):
@@ -34,7 +34,7 @@ def forward_within_memory(
 
 
 def _try_forward(model: nn.Module, clips: Tensor, device: torch.device | str) -> Tensor | None:
-    """Embed clips, or give None where memory ran out: with the return its tensors are freed."""
+    """Embed clips; None where memory ran out: returning frees the tensors."""
     try:
         clips = clips.to(device, non_blocking=True)
         return model(normalize(clips)).embedding.float().cpu()

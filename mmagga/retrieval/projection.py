@@ -14,7 +14,7 @@ def project(embeddings: Embeddings, persons: int = 20, perplexity: float = 10.0)
     third of the tracklets.
 
     Returns:
-        One row a tracklet: row (of `embeddings`), pid, camid, pca_x, pca_y, tsne_x, tsne_y.
+        One row per tracklet: row (of `embeddings`), pid, camid, pca_x, pca_y, tsne_x, tsne_y.
         Attribute "perplexity": the one that was used.
     """
     from sklearn.decomposition import PCA

@@ -1,6 +1,6 @@
 """Embeddings in a file, of any network, and their alignment with a data set.
 
-The file is NumPy's .npz with one row a tracklet in each array:
+The file is NumPy's .npz with one row per tracklet in each array:
 
     vectors (N, D)   numbers; also accepted as embeddings or features
     names   (N,)     text: the tracklet's first frame, relative to the data set's folder
@@ -31,7 +31,7 @@ _ALSO = {"vectors": ("embeddings", "features"), "splits": ("split",), "camids": 
 
 @dataclass(frozen=True)
 class StoredEmbeddings:
-    """One vector a tracklet, with its name, split, person and camera.
+    """One vector per tracklet, with its name, split, person and camera.
 
     `splits`, `pids` and `camids` are None where the file lacks them.
     """

@@ -1,4 +1,4 @@
-"""Run folders: what a run is, its checkpoints, who holds it, and how it stands."""
+"""Run folders: what a run is, its checkpoints, its lock and its status."""
 
 from mmagga.runs.run import RUNS, Run, list_runs
 

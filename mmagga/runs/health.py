@@ -28,5 +28,5 @@ def warning(dead: Mapping[str, float]) -> str | None:
     return (
         f"more than half of a branch is dead ({named} of its units never fire): its attention and "
         "its part of the embedding carry little, and training does not bring the units back. Start "
-        "from trained weights (--model.weights) at a rate of 1.5e-4, with more persons a batch"
+        "from trained weights (--model.weights) at a rate of 1.5e-4, with more persons per batch"
     )

@@ -1,4 +1,4 @@
-"""One writer a run folder.
+"""One writer per run folder.
 
 The system's lock on `run.lock` says whether a process writes there. It ends with that process,
 however it dies, and two starts cannot both get it. The JSON in the file says who it is, for people

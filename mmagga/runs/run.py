@@ -1,7 +1,7 @@
 """A run folder: the one place that knows which files a run has and what is in them.
 
 config.json        what the run computes             environment.json   with which versions
-steps.jsonl        losses, one line a step           timing.jsonl       speed, never compared
+steps.jsonl        losses, one line per step         timing.jsonl       speed, never compared
 epochs.jsonl       one line an epoch, with the       metrics.json       the last evaluation
                    metrics where it was evaluated    queries.csv        and what each query found
 matrices.jsonl     MMA, at the end of each stage     checkpoints/       see `mmagga.runs.checkpoint`
@@ -155,7 +155,7 @@ class Run:
         return _read_small(self.folder / "environment.json", {})
 
     def save_queries(self, per_query: "pd.DataFrame") -> None:
-        """Write one row a query of the last evaluation: queries.csv."""
+        """Write one row per query of the last evaluation: queries.csv."""
         write_csv(self.folder / "queries.csv", per_query)
 
     def save_failure(self, record: dict[str, Any]) -> None:
@@ -212,7 +212,7 @@ class Run:
     def load_with_record(
         self, device: "str | torch.device" = "cpu", partial: bool = False
     ) -> "tuple[ClipModel, dict[str, Any]]":
-        """Do the same, and give the record of the checkpoint that was loaded."""
+        """Do the same, and return the record of the checkpoint that was loaded."""
         from mmagga.model.build import build_model, from_scratch
         from mmagga.runs import checkpoint
 

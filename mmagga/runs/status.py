@@ -96,7 +96,7 @@ def _state(run: Run, config: Config, steps: list[dict[str, Any]]) -> str:
     total = _total_steps(config, run.records("epochs"))
     if total == step == run.saved_step() == run.scored_step():
         return "finished"
-    return f"stopped at step {step}; the same command goes on from its last checkpoint"
+    return f"stopped at step {step}; the same command resumes from its last checkpoint"
 
 
 def _total_steps(config: Config, epochs: list[dict[str, Any]]) -> int | None:

@@ -1,4 +1,4 @@
-"""Run what is missing of an ablation, and say what its finished runs are worth.
+"""Run the missing runs of an ablation, and evaluate its finished ones.
 
 A cell is a row of a grid at one seed and split: a run with a folder of its own, named by what it
 computes. So nothing is run twice, and any number of processes may work on one grid.
@@ -71,13 +71,13 @@ class Cell:
             )
 
     def state(self) -> str:
-        """Return "done", "to go on" or "to do"."""
+        """Return "done", "to resume" or "to do"."""
         begun = (self.run.folder / "config.json").exists()
-        return "done" if self.is_done() else "to go on" if begun else "to do"
+        return "done" if self.is_done() else "to resume" if begun else "to do"
 
     @property
     def queries(self) -> Path:
-        """The file with one row a query."""
+        """The file with one row per query."""
         return self.run.folder / "queries.csv"
 
     def is_evaluated(self) -> bool:

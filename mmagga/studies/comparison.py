@@ -1,4 +1,4 @@
-"""What the finished runs of an ablation say: one row a run, one a query, one a row of the grid."""
+"""Tables of the finished runs of an ablation: a row per run, per query, or per row of the grid."""
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
@@ -136,7 +136,7 @@ def without_learning(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[str]) -> pd.DataFrame:
-    """Compare the rows of a grid: one line a label, NaN where no run is finished.
+    """Compare the rows of a grid: one line per label, NaN where no run is finished.
 
     Mean and sd of each measure over the n runs. low, high: 95 % interval of the mean mAP.
     difference, difference_low, difference_high, p: against the first label that has runs, query by
@@ -168,7 +168,7 @@ def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[st
 def contrasts(
     results: pd.DataFrame, precisions: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]
 ) -> pd.DataFrame:
-    """Return the difference of each pair of labels, the first less the second: one row a pair.
+    """Return the difference of each pair of labels, the first less the second: one row per pair.
 
     Columns are those of `DIFFERENCE`; pairs without runs are left out.
     """
@@ -183,7 +183,7 @@ def contrasts(
 
 
 def against_itself(precisions: pd.DataFrame) -> pd.DataFrame:
-    """Compare each label with itself, its first seed less its others: one row a label.
+    """Compare each label with itself, its first seed less its others: one row per label.
 
     What the seed alone does. Columns are those of `DIFFERENCE`; labels with fewer than three runs
     are left out.

@@ -1,4 +1,4 @@
-"""Which networks have learned enough for a study to say anything; fixed before the runs.
+"""Which networks have learned enough to be compared in a study; fixed before the runs.
 
 A comparison of networks that hardly learned, or whose heads are mostly dead, describes the recipe
 and not the method. A row of a study that fails is printed as "excluded by the gate".
@@ -21,7 +21,7 @@ MOST_GAIN = 0.015
 def failures(
     results: pd.DataFrame, yardsticks: pd.DataFrame, baseline: str = "baseline"
 ) -> dict[str, list[str]]:
-    """List for each label of a study why its networks cannot say anything; empty if they can.
+    """List for each label of a study why its networks fail the gate; empty if they pass.
 
     `results` is what `mmagga.studies.comparison.results` returns, `yardsticks` has a row for each
     non-learned baseline, with its "mAP". The worst seed of a row decides.

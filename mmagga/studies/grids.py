@@ -143,7 +143,7 @@ GRIDS = {
         {f"τ = {t}": {"model.temperature": t} for t in (1.0, 0.5, 0.2, 0.1)},
     ),
     "frames": Grid(
-        "How many frames a clip, in training and in the test?",
+        "How many frames per clip, in training and in the test?",
         {f"T = {frames}": {"frames": frames} for frames in (2, 4, 6, 8)},
     ),
     "losses": Grid(

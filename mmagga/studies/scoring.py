@@ -34,7 +34,7 @@ class Judged:
 
     scores: Scores
     methods: pd.DataFrame
-    """One row a method, the model's first: mAP with its 95 % interval, rank-1, mINP, and the
+    """One row per method, the model's first: mAP with its 95 % interval, rank-1, mINP, and the
     model's mAP less the method's, with interval and p."""
     ledger: pd.DataFrame
     """See `mmagga.studies.ledger`."""

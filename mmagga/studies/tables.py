@@ -322,9 +322,7 @@ def attention_table(study: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
     arms = "; ".join(f"{arm}: {ARMS[arm]}" for arm in cells["arm"].unique() if arm in ARMS)
     rules = np.flatnonzero(cells["arm"] != cells["arm"].shift())[1:]
-    caption = (
-        "Does GGA turn away from occluders, and does that help? Networks of an arm are pooled."
-    )
+    caption = "Does GGA down-weight occluders, and does that help? Networks of an arm are pooled."
     notes = (f"Arms: {arms}.", *ATTENTION_READING)
     return Table(cells, marks, caption, notes, tuple(rules.tolist()), texts=2)
 

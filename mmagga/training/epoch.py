@@ -31,7 +31,7 @@ def measure_scores(plan: Plan, state: TrainState, bar: bool) -> Scores | None:
         raise stopped(state) from None
     if not scores.valid_queries:
         where = f"{plan.tracklets.dataset} in {plan.tracklets.root}"
-        raise DataError(f"{where} cannot test a training: {scores}")
+        raise DataError(f"{where} cannot score a training run: {scores}")
     return scores
 
 
@@ -56,7 +56,7 @@ def measure_health(state: TrainState, clips: Tensor, config: Config) -> dict[str
 def stopped(state: TrainState, total: int | None = None) -> Stopped:
     """Return the exception of a run that stops; without `total`, before its evaluation."""
     what = f" of {total}" if total else ", before its evaluation was done"
-    return Stopped(f"stopped at step {state.step}{what}; run again to go on")
+    return Stopped(f"stopped at step {state.step}{what}; run it again to continue")
 
 
 def too_large(clips: Tensor, step: int) -> ResourceError:

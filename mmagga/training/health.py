@@ -36,8 +36,8 @@ def dead_units(model: ClipModel) -> dict[str, float]:
 def health(model: ClipModel, clips: Tensor) -> dict[str, Any]:
     """Measure a network on normalised `clips` (B, T, 3, H, W), as training sees them.
 
-    BatchNorm uses the statistics of these clips and counts them nowhere; weights, statistics and
-    mode of the model stay as they are.
+    BatchNorm uses the statistics of these clips and does not update the running ones; weights and
+    mode of the model are unchanged.
 
     Returns:
         "dead": for each branch the share of units that fire on none of the clips (in the baseline:

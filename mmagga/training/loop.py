@@ -39,7 +39,7 @@ from mmagga.training.state import TrainState, make_optimizer
 def compute_losses(
     state: TrainState, clips: Tensor, labels: Tensor, config: Config
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run this process's clips through the network; give the whole batch's loss and its parts.
+    """Run this process's clips through the network; return the batch's loss and its parts.
 
     `clips` (B / processes, T, 3, H, W), `labels` (B,).
     """
@@ -60,7 +60,7 @@ def compute_losses(
         parts["triplet"] = weighted_regularized_triplet(feature, labels, loss.triplet)
     weights = {"center": loss.center}
     total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
-    quantiles = distance_quantiles(feature.detach())
+    quantiles = distance_quantiles(feature.detach())  # (3,)
     names = ("distance_5", "distance_50", "distance_95")
     return total, parts | {"loss": total} | dict(zip(names, quantiles, strict=True))
 
@@ -68,7 +68,7 @@ def compute_losses(
 def train_step(
     state: TrainState, clips: Tensor, labels: Tensor, config: Config
 ) -> dict[str, float]:
-    """Do one optimiser step on normalised clips (B / processes, T, 3, H, W); give the losses.
+    """Do one optimiser step on normalised clips (B / processes, T, 3, H, W); return the losses.
 
     `labels` (B,) are those of the whole batch. Raises NumericError, before any weight is changed,
     if the loss or the gradient is not finite.
@@ -197,7 +197,7 @@ def _train(plan: Plan, recorder: Recorder) -> None:
                 group["lr"] = rate
             seed_torch(config.seed, "dropout", state.step, here.rank)
             clips = augmented(batch, config.augment, config.seed, plan.device, share=share)
-            labels = batch.labels.to(plan.device)
+            labels = batch.labels.to(plan.device)  # (B,)
             try:
                 log = train_step(state, clips, labels, config)
             except NumericError as error:

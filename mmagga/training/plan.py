@@ -1,4 +1,4 @@
-"""What a run trains on, and from which state it goes on."""
+"""What a run trains on, and the state from which it resumes."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""What a run says and writes while it trains: log, progress, live view, checkpoints.
+"""What a run prints and writes while it trains: log, progress, live view, checkpoints.
 
 Only the first of several processes records; in the others every call does nothing.
 """
@@ -180,7 +180,7 @@ def introduction(plan: Plan, step: int) -> str:
     stages = " + ".join(str(stage.epochs) for stage in config.stages)
     return "\n".join(
         [
-            f"{'go on' if step else 'train'}: {config.model.name}, {config.model.backbone}, "
+            f"{'resume' if step else 'train'}: {config.model.name}, {config.model.backbone}, "
             f"{config.frames} frames of {config.height}x{config.width}, seed {config.seed}",
             f"data:  {config.dataset}, {len(np.unique(people.pids))} persons in {len(people)} "
             f"training tracklets; tested under protocol {protocol.name if protocol else '-'} on "

@@ -202,7 +202,7 @@ def test_a_run_that_never_started_has_a_page(config, tmp_path):
     assert page.text.count("Missing: ") == 6
     for missing in ("no test of this run is known yet", f"the test: {run.folder} has no checkpoint",
                     "no step is logged yet", "they are written at the end of each stage",
-                    "every convention", "what attention is worth"):  # fmt: skip
+                    "the protocol ledger", "the attention battery"):  # fmt: skip
         assert f"Missing: {missing}" in page.text
 
 
@@ -292,7 +292,7 @@ def test_longer_measurements_are_shown_where_they_are(copy, config, tmp_path):
     assert "p2 all not supported –" in page.text
     assert any(picture["alt"].startswith("The measures") for picture in page.every("img"))
     assert "mmagga ledger" not in page.text
-    assert "the one here is of another, with mAP 51.2%" in page.text
+    assert "the one there is of a test with mAP 51.2%" in page.text
 
 
 def test_another_data_set_has_a_page_of_its_own(copy, config, monkeypatch, capsys):

@@ -290,7 +290,7 @@ def test_a_stopped_run_and_its_checkpoint(run):
     assert field(status(run), "done").startswith("step 5 of 12")
     saved(run, torch.nn.Linear(1, 1))
     text = status(run)
-    assert field(text, "state").startswith("stopped at step 5; the same command goes on")
+    assert field(text, "state").startswith("stopped at step 5; the same command resumes")
     assert field(text, "checkpoint") == "step 4, 0 min old, healthy"
     assert field(text, "data") == "d" * 12
     damaged = run.folder / "checkpoints" / "00000004.pt"

@@ -168,7 +168,7 @@ def test_queries_are_written_where_they_are_missing_or_of_another_evaluation(
 
 def test_a_run_that_was_cut_off_goes_on(copied, monkeypatch):
     (copied[1].run.folder / "metrics.json").unlink()
-    assert plan(copied)["state"].tolist() == ["done", "to go on"]
+    assert plan(copied)["state"].tolist() == ["done", "to resume"]
     assert not plan(copied)["minutes"].isna().any()
     trained = []
 

@@ -42,7 +42,7 @@ def test_an_interrupted_cell_goes_on_when_run_again(tmp_path):
             reply = client.get_shell_msg(timeout=300)
         assert reply["content"]["status"] == "error"
         assert reply["content"]["ename"] == "Stopped"
-        assert "run again to go on" in reply["content"]["evalue"]
+        assert "run it again to continue" in reply["content"]["evalue"]
         assert 0 < len(run.read("steps")) < len(whole.read("steps"))
         again = client.execute_interactive(cell, timeout=600, output_hook=lambda message: None)
         assert again["content"]["status"] == "ok"

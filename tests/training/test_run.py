@@ -202,7 +202,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
         return log
 
     monkeypatch.setattr(loop, "train_step", interrupted)
-    with pytest.raises(Stopped, match=f"stopped at step {stop_after} of 8; run again"):
+    with pytest.raises(Stopped, match=f"stopped at step {stop_after} of 8; run it again"):
         train(config, tmp_path / "run", bar=False)
     monkeypatch.undo()
     torch.manual_seed(12345)  # whatever the global generator was meanwhile

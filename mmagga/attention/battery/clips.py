@@ -94,7 +94,7 @@ class Sample:
         if len(np.unique(chosen.pids)) < 2:
             raise DataError(
                 f"{tracklets.dataset} in {tracklets.root}: the battery compares persons, and its "
-                f"{len(chosen)} tracklets show fewer than two: give it more of them"
+                f"{len(chosen)} tracklets show fewer than two persons: use more tracklets"
             )
         pairs = stack(filmed_clips(chosen, frames, size)) if filmed else None
         return cls(chosen, frames, size, seed, pairs)
@@ -183,7 +183,7 @@ class Sample:
 
     def _filmed(self, row: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
         if self.filmed is None:
-            raise ValueError("only of a rendered data set can an occluder be filmed")
+            raise ValueError("a filmed occluder needs a sample drawn with filmed=True")
         hides, changed = self.filmed.hides[row], self.filmed.changed[row]
         if kind == FILMED:
             return self.filmed.occluded[row], hides

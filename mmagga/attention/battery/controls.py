@@ -1,8 +1,8 @@
 """Networks that bracket the trained one: taught to ignore occluders, or with layers undone.
 
-The positive control is a trained network whose scoring layers alone are taught, with masks, to turn
-away from occluders, at a temperature that lets them: what the battery says of it is what the
-battery can say. Undoing the layers of a network from its output down (cascading randomisation,
+The positive control is a trained network whose scoring layers alone are taught, with masks, to
+down-weight occluders, at a temperature that allows it: it shows what the battery can detect.
+Undoing the layers of a network from its output down (cascading randomisation,
 Adebayo 2018) shows how much of what the weights do was learned. Labels that were shuffled before
 training leave nothing to learn but noise.
 """
@@ -66,12 +66,12 @@ def taught_to_ignore(
     seed: int = 0,
     filmed: bool | None = None,
 ) -> ClipModel:
-    """Teach a copy of a network's scoring layers to turn away from occluders.
+    """Teach a copy of a network's scoring layers to down-weight occluders.
 
     The target is the soft oracle, ∝ exp(-covered share / `TAUGHT`), of clips of training tracklets
     shown clean, with pasted objects and persons, and with filmed occluders where they can be
     rendered; the loss is the Kullback-Leibler divergence from it. Backbone, MMA and projections
-    stay as they are, so that the control sees what the network sees and only weighs it otherwise.
+    stay as they are, so that the control has the same tokens and differs in their weights alone.
 
     Args:
         model: with guided attention, in evaluation mode; it is left alone.
@@ -79,7 +79,7 @@ def taught_to_ignore(
         config: frames, size, batch of clips, hardware.
         limit: tracklets to learn from.
         steps: of Adam.
-        batch: clips a step.
+        batch: clips per step.
         rate: learning rate.
         seed: of the draws.
         filmed: whether occluders are filmed; None where the data set is a rendered one.
@@ -96,7 +96,7 @@ def taught_to_ignore(
     kinds = ["none", "object", "person", *([FILMED] if filmed else [])]
     subject = fast(model, config.hardware)
     lessons = [_lesson(subject, sample, Condition(kind), config.eval_batch) for kind in kinds]
-    tokens, covered = tree_cat(lessons)
+    tokens, covered = tree_cat(lessons)  # L = kinds·Q clips: (L, T, D), (L, T, P, D); (L, T, P)
     taught = copy.deepcopy(model).requires_grad_(False)
     scorers = [s for s in taught.head.part_score.values() if isinstance(s, GuidedAttention)]
     if not scorers:
@@ -151,12 +151,12 @@ def _teach(
     for _ in range(steps):
         rows = torch.from_numpy(draws.integers(len(tokens.frames), size=batch)).to(device)
         some = tree_map(lambda values, rows=rows: values[rows], tokens)
-        frames = head.frame_score(some.frames).squeeze(-1).softmax(1)
-        guide = weighted_sum(frames, some.frames)
+        frames = head.frame_score(some.frames).squeeze(-1).softmax(1)  # (B, T)
+        guide = weighted_sum(frames, some.frames)  # (B, D)
         loss = torch.zeros((), device=device)
         for name, score in head.part_score.items():
             weights = score(some.parts[name].flatten(1, 2), guide)  # (B, T·P)
-            wanted = (-covered[name][rows].flatten(1) / TAUGHT).softmax(1)
+            wanted = (-covered[name][rows].flatten(1) / TAUGHT).softmax(1)  # (B, T·P)
             loss = loss + torch.nn.functional.kl_div(
                 weights.clamp(min=1e-9).log(), wanted, reduction="batchmean"
             )

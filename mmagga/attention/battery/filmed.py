@@ -97,7 +97,7 @@ def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bring frames (T, H, W, 3) uint8 to `size` as the decoder does."""
     if frames.shape[1:3] == size:
         return frames
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()  # (T, 3, H, W)
     small = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
     return small.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 

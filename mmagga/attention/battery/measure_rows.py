@@ -1,8 +1,8 @@
-"""From what was observed to one value a clip: how weights answer, where they are, what they follow.
+"""From observations to one value per clip: how weights respond, where they are, what they follow.
 
 | measure                      | question                                                   |
 |------------------------------|------------------------------------------------------------|
-| response                     | do weights answer to what is covered? nats; primary        |
+| response                     | do weights respond to what is covered? nats; primary       |
 | response in nominal bands    | the same where MMA is taken for the stripes it began as    |
 | weight removed               | how much of the occluder's uniform weight is taken off?    |
 | ranking                      | do clean tokens weigh more than covered ones, however      |
@@ -205,7 +205,7 @@ def _frame_values(seen: Observation, untrained: Observation) -> list[pd.DataFram
     """Measure how far frames are weighed by slot and order."""
     bias, errors = [], []
     for observation in (seen, untrained):
-        weights = flat(observation.weights["global"])
+        weights = flat(observation.weights["global"])  # (Q, T)
         count = weights.shape[1]
         bias.append(float(np.abs(weights.mean(0) - 1 / count).max()))
         turned = flat(observation.attentions["reversed"]["global"])
@@ -235,7 +235,7 @@ def _constancy(seen: Observation, branch: str) -> np.ndarray:
 
 
 def matrix_values(seen: Observation, head: Head, untrained: Head) -> list[pd.DataFrame]:
-    """Describe what MMA has become; one number a network."""
+    """Describe what MMA has become; one number per network."""
     start = matrix_statistics(untrained)
     rows = []
     for branch, now in matrix_statistics(head).items():

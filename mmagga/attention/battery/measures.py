@@ -1,4 +1,4 @@
-"""Measures of weights and masks, one number a clip; NaN where a measure is undefined.
+"""Measures of weights and masks, one number per clip; NaN where a measure is undefined.
 
 Weights `a` and shares `o`, `v` (of each token's cells that an occluder, the visible person, covers)
 are (B, N) with all tokens of a clip in one row, each row of weights summing to 1. Source of the
@@ -25,12 +25,12 @@ def groups(shares: np.ndarray, *, frames: bool = False) -> tuple[np.ndarray, np.
 def response(
     before: np.ndarray, after: np.ndarray, shares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the answer to an occluder, in nats for a token that is covered as a whole.
+    """Measure the response to an occluder, in nats for a token that is covered as a whole.
 
     The slope of the change of log attention on the covered share, over the tokens of a clip: no
     token is too little or too much covered to count, and a preference that does not change, or
     whatever changes all tokens alike, cancels out. Where shares are 0 or 1 it is the difference in
-    differences, see `did`; weights ∝ exp(-share) answer with exactly -1.
+    differences, see `did`; weights ∝ exp(-share) give exactly -1.
 
     Returns:
         The slopes (B,), NaN where all tokens are covered alike, and what each is worth (B,): the
@@ -39,7 +39,7 @@ def response(
     tiny = np.finfo(np.float32).tiny
     change = np.log(np.maximum(after, tiny)) - np.log(np.maximum(before, tiny))
     centred = shares - shares.mean(1, keepdims=True)
-    worth = (centred * centred).mean(1)
+    worth = (centred * centred).mean(1)  # (B,)
     return _divide((change * centred).mean(1), worth, floor=1e-9), worth
 
 
@@ -53,7 +53,7 @@ def variation(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def did(
     before: np.ndarray, after: np.ndarray, occluded: np.ndarray, clean: np.ndarray
 ) -> np.ndarray:
-    """Measure the answer to an occluder in nats: (B,).
+    """Measure the response to an occluder in nats: (B,).
 
     The change of log attention on the occluded tokens less that on the clean tokens of the same
     clip (difference in differences). Negative: the occluder lost weight. A position that is always
@@ -79,7 +79,7 @@ def best_mass(values: np.ndarray, ratio: float) -> np.ndarray:
     if np.isinf(ratio):
         return values.max(1)
     ordered = -np.sort(-values, axis=1)
-    top = np.cumsum(ordered, axis=1)
+    top = np.cumsum(ordered, axis=1)  # (B, N)
     k = np.arange(1, values.shape[1] + 1)
     return (((ratio - 1) * top + top[:, -1:]) / ((ratio - 1) * k + k[-1])).max(1)
 
@@ -90,7 +90,7 @@ def ranking(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
     Pairs count by how much more the one is covered; where shares are 0 or 1 it is AUROC - 1/2.
     """
     less = np.maximum(shares[:, None, :] - shares[:, :, None], 0)  # pair (i, j): j is covered more
-    more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2
+    more = np.sign(weights[:, :, None] - weights[:, None, :]) / 2  # (B, N, N)
     return _divide((more * less).sum((1, 2)), less.sum((1, 2)), floor=1e-9)
 
 

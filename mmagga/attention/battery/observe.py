@@ -1,7 +1,7 @@
 """One condition, all clips: what the network weighed, and where it put them, under every swap.
 
-Frames and tokens go by in batches; what stays is one weight a token and, for each swap, one vector
-a clip. Shape letters: Q clips, T frames, P parts of a granularity, D embedding.
+Frames and tokens are processed in batches; one weight per token is kept and, for each swap, one
+vector per clip. Shape letters: Q clips, T frames, P parts of a granularity, D embedding.
 """
 
 import copy
@@ -164,10 +164,10 @@ class _Shown(NamedTuple):
         shown = [sample.show(row, condition) for row in rows]
         clips, covered = (np.stack(arrays) for arrays in zip(*shown))
         labels = np.stack([sample.labels(row) for row in rows]) if sample.has_masks else None
-        changed = covered.any((2, 3))
+        changed = covered.any((2, 3))  # (B, T)
         if sample.filmed is not None:  # shadows, and things behind the person, are in no mask
             clean = np.stack([sample.show(row, CLEAN)[0] for row in rows])
-            changed = (clips != clean).any((2, 3, 4))
+            changed = (clips != clean).any((2, 3, 4))  # (B, T)
         if labels is not None:
             covered = covered | (labels == OCCLUDER)
         generators = [sample.generator(row, "permuted") for row in rows]
@@ -176,7 +176,7 @@ class _Shown(NamedTuple):
 
 
 def _observe(model: ClipModel, shown: _Shown, asked: Request) -> Observation:
-    """Show some clips; the area is still one number a clip."""
+    """Show some clips; the area is still one number per clip."""
     head, rows = model.head, slice(shown.rows.start, shown.rows.stop)
     device = head.bnneck.weight.device
     before = None
@@ -206,7 +206,7 @@ def _observe(model: ClipModel, shown: _Shown, asked: Request) -> Observation:
             for swap in asked.swaps
         },
         patched={} if before is None else _patched(head, before, tokens, attention),
-        area=shown.covered.mean((1, 2, 3)),
+        area=shown.covered.mean((1, 2, 3)),  # (B,)
     )
 
 
@@ -312,12 +312,12 @@ def exchanged_guides(head: Head, tokens: Tokens, pids: np.ndarray, batch: int = 
     device = head.bnneck.weight.device
     frames = tokens.frames.to(device)
     guides = weighted_sum(head.frame_score(frames).squeeze(-1).softmax(1), frames)  # (Q, D)
-    order = torch.from_numpy(_strangers(pids)).to(device)
+    order = torch.from_numpy(_strangers(pids)).to(device)  # (Q,)
     found: dict[str, list[Tensor]] = {name: [] for name in head.part_score}
     for rows in _batches(len(frames), batch):
         some = slice(rows.start, rows.stop)
         for name, score in head.part_score.items():
-            parts = tokens.parts[name][some].to(device)
+            parts = tokens.parts[name][some].to(device)  # (B, T, P, D)
             found[name].append(
                 score(parts.flatten(1, 2), guides[order[some]]).view(parts.shape[:3])
             )

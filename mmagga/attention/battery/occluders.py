@@ -1,7 +1,7 @@
 """Things to paste in front of people, and where: the randomised half of the experiment.
 
 A pasted occluder makes a pair, the same clip with and without it, and its place is drawn without
-regard to person, camera or frame, so that whatever attention does differently is an answer to it.
+regard to person, camera or frame, so that any change of the attention is a response to it.
 
 Kinds: objects (no person, NPO: box, pole, bush), another person (NTP, given as a cut-out), grey,
 noise, and the placebo, a patch of the same person from the same place in another frame: it has the
@@ -223,7 +223,7 @@ def _box(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.nda
     gap = np.abs(y * slats - np.round(y * slats)) < 0.08
     beam = (np.minimum(np.minimum(x, 1 - x), np.minimum(y, 1 - y)) < 0.1) | (abs(x - y) < 0.08)
     wood = np.array([generator.uniform(140, 200), generator.uniform(90, 140), 60])
-    rgb = np.where(beam, 0.8, np.where(gap, 0.3, tone))[..., None] * wood
+    rgb = np.where(beam, 0.8, np.where(gap, 0.3, tone))[..., None] * wood  # (h, w, 3)
     return _opaque(rgb)
 
 
@@ -290,7 +290,7 @@ def band_shares(masks: np.ndarray | Tensor, head: Head) -> dict[str, Tensor]:
     """
     covered = _shares(masks, head)
     return {
-        name: F.adaptive_avg_pool2d(covered, (rows, 1)).squeeze(3)
+        name: F.adaptive_avg_pool2d(covered, (rows, 1)).squeeze(3)  # (B, T, P)
         for name, (rows, _) in head.grids.items()
     }
 

@@ -77,7 +77,7 @@ def part_values(
         batch: frames in the backbone at once.
 
     Returns:
-        One value a clip, of each map (in the column "branch") and of each part.
+        One value per clip, of each map (in the column "branch") and of each part.
     """
     ranks: dict[str, list[float]] = {}
     worths: dict[str, list[float]] = {part: [] for part in PARTS}
@@ -107,9 +107,9 @@ def _worth(
     """Return what each part that is there is worth, and where it is: (T, H, W) bool."""
     there = [part for part in PARTS if clip[part].changed.sum() >= LEAST]
     clips = [clip[PARTS[0]].occluded, *(clip[part].clean for part in there)]
-    pixels = torch.cat([_input(model, one) for one in clips])
-    similarity = F.normalize(model(pixels).embedding) @ aim.to(pixels)
-    loss = (similarity[0] - similarity[1:]).double().cpu().numpy()
+    pixels = torch.cat([_input(model, one) for one in clips])  # (1 + parts, T, 3, H, W)
+    similarity = F.normalize(model(pixels).embedding) @ aim.to(pixels)  # (1 + parts,)
+    loss = (similarity[0] - similarity[1:]).double().cpu().numpy()  # (parts,)
     return dict(zip(there, loss)), {part: clip[part].changed for part in there}
 
 
@@ -149,11 +149,11 @@ def _mean_on(values: np.ndarray, mask: np.ndarray) -> float:
 def _blocks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Draw a map of random blocks, two rows of positions high and as wide as the image."""
     t, h, _ = shape
-    rows = rng.standard_normal((t, -(-h // 2), 1)).repeat(2, 1)[:, :h]
+    rows = rng.standard_normal((t, -(-h // 2), 1)).repeat(2, 1)[:, :h]  # (t, h, 1)
     return np.broadcast_to(rows, shape)
 
 
 def _input(model: ClipModel, clip: np.ndarray) -> Tensor:
     """Turn bytes (T, H, W, 3) into a batch of one clip on the network's device."""
     device = model.head.bnneck.weight.device
-    return network_input(clip, device).unsqueeze(0)
+    return network_input(clip, device).unsqueeze(0)  # (1, T, 3, H, W)

@@ -76,7 +76,7 @@ def erasure(
     parts = contributions(seen, aim.right, model.head).parts
     found = {}
     for i, name in enumerate(model.head.grids):
-        weight = by_branch[name].flatten()
+        weight = by_branch[name].flatten()  # (N,)
         loss = _loss_of_margin(model.head, seen.feature, i, tokens[name][0].flatten(0, 1), aim=aim)
         found[name] = _erase(weight, parts[name].flatten(), loss, generator)
     return found
@@ -91,8 +91,8 @@ def _loss_of_margin(
     whole = aim.margin(head.bnneck(feature))
 
     def loss(weights: Tensor) -> np.ndarray:
-        features = feature.repeat(len(weights), 1)
-        features[:, place] = weights @ tokens
+        features = feature.repeat(len(weights), 1)  # (K, branches·D)
+        features[:, place] = weights @ tokens  # (K, D)
         return (whole - aim.margin(head.bnneck(features))).double().cpu().numpy()
 
     return loss
@@ -105,7 +105,7 @@ def _erase(
     generator: np.random.Generator,
 ) -> dict[str, float]:
     n = len(weight)
-    alone = loss(_kept(weight, np.arange(n)[:, None]))
+    alone = loss(_kept(weight, np.arange(n)[:, None]))  # (N,)
     ways = {
         "weight": weight.double().cpu().numpy(),
         "contribution": contribution.double().cpu().numpy(),
@@ -127,7 +127,7 @@ def _erase(
 
 def _kept(weight: Tensor, erased: np.ndarray) -> Tensor:
     """Set the `erased` (K, m) tokens of weights (N,) to 0 and renormalise: (K, N)."""
-    weights = weight.repeat(len(erased), 1)
+    weights = weight.repeat(len(erased), 1)  # (K, N)
     weights.scatter_(1, torch.from_numpy(erased).to(weight.device), 0)
     return weights / weights.sum(1, keepdim=True)
 
@@ -235,9 +235,9 @@ def _impute(frame: Tensor, covered: Tensor, generator: np.random.Generator) -> T
     (h, w), n = hole.shape, int(hole.sum())
     number = np.full((h + 2, w + 2), -1)
     number[1:-1, 1:-1][hole] = np.arange(n)
-    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))
+    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)))  # (3, H + 2, W + 2)
     inside = np.pad(np.ones((h, w)), 1)
-    y, x = np.nonzero(hole)
+    y, x = np.nonzero(hole)  # (n,) each
     total, right, entries = np.zeros(n), np.zeros((n, 3)), []
     for dy, dx in [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]:
         at = y + 1 + dy, x + 1 + dx
@@ -258,11 +258,11 @@ def _impute(frame: Tensor, covered: Tensor, generator: np.random.Generator) -> T
 def _margins(model: ClipModel, clips: Iterator[Tensor], aim: Aim, batch: int) -> np.ndarray:
     margins = []
     while some := list(islice(clips, batch)):
-        margins.append(aim.margin(model(torch.stack(some)).embedding))
+        margins.append(aim.margin(model(torch.stack(some)).embedding))  # (batch,) at most
     return torch.cat(margins).double().cpu().numpy()
 
 
 def _input(model: ClipModel, clip: np.ndarray) -> Tensor:
     """Turn bytes (T, H, W, 3) into a batch of one clip on the network's device."""
     device = model.head.bnneck.weight.device
-    return network_input(clip, device).unsqueeze(0)
+    return network_input(clip, device).unsqueeze(0)  # (1, T, 3, H, W)

@@ -1,4 +1,4 @@
-"""From one value a clip to means with intervals, over the clips of one network or of several.
+"""From one value per clip to means with intervals, over the clips of one network or of several.
 
 The unit of an interval is the person, and where there are several networks the network too: both
 are resampled, crossed, because clips of a person succeed or fail together, and so do those that
@@ -17,7 +17,7 @@ REFERENCES = ("ceiling", "ceiling_sharp", "untrained", "random_layers")
 """What else the measure would be: under oracle weights within the bound, those at temperature
 0.2, in the untrained network, and with new scoring layers."""
 MIN_PERSONS = 20
-"""Below, no interval is printed: so few persons say nothing about others."""
+"""With fewer persons no interval is printed."""
 RUN_SEED = 1
 
 
@@ -99,10 +99,10 @@ def interval(clips: pd.DataFrame, *, draws: int, seed: int, null: float = 0.0) -
         return Interval(value, np.nan, np.nan, np.nan, count, len(persons))
     shape, place = (len(persons), len(runs)), of_person * len(runs) + of_run
     weights = clips["weight"].to_numpy(float)
-    sizes = np.bincount(place, weights, np.prod(shape)).reshape(shape)
+    sizes = np.bincount(place, weights, np.prod(shape)).reshape(shape)  # (persons, runs)
     sums = np.bincount(place, weights * clips["value"].to_numpy(float), np.prod(shape))
     people, networks = _times(shape[0], draws, seed), _times(shape[1], draws, seed + RUN_SEED)
-    below = ((people @ sizes) * networks).sum(1)
+    below = ((people @ sizes) * networks).sum(1)  # (draws,)
     above = ((people @ sums.reshape(shape)) * networks).sum(1)
     drawn = above[below > 0] / below[below > 0]
     low, high = np.quantile(drawn, (0.025, 0.975))

@@ -4,7 +4,7 @@ A clip of every query is shown clean and with things before it (`clips`), the ne
 read and replaced (`observe`), and each measure stands in one table beside what the best possible
 weights, an untrained network and new scoring layers reach. What counts was fixed before, in
 `verdict`; the measures are listed in `measure_rows` (what the weights do) and `search_rows` (what
-that does for retrieval). Everything is kept as one value a clip, so that networks can be pooled.
+that does for retrieval). Everything is kept as one value per clip, so that networks can be pooled.
 """
 
 from collections.abc import Collection, Sequence
@@ -95,7 +95,7 @@ class Battery(NamedTuple):
     layers reach; purity is that of what the branch's tokens read; smallest, word and reason are
     `verdict.judge`'s. NaN where unknown."""
     values: pd.DataFrame
-    """One value a clip: columns of `pooling.CLIP` and `pooling.KEY`, value, weight, references."""
+    """One value per clip: columns `pooling.CLIP` and `pooling.KEY`, value, weight, references."""
     swaps: pd.DataFrame
     """mAP and rank-1 of each swap, see `search_rows.swap_table`; empty without "swaps"."""
     curves: pd.DataFrame
@@ -179,7 +179,7 @@ def battery(
         draws: of the bootstrap over persons.
         seed: of all that is drawn.
         parts: of `PARTS`.
-        material: clips that were drawn before, see `Material`; `tracklets_limit` then says nothing.
+        material: clips that were drawn before, see `Material`; `tracklets_limit` is then ignored.
         name: of the network, in the column "run" of the values.
         part_clips: clips with parts of the person rendered away, to compare with maps.
 
@@ -243,7 +243,7 @@ def summary(values: pd.DataFrame, *, draws: int = FINE_DRAWS, seed: int = 0) -> 
 
 
 def kept(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the values that are worth keeping, those that the words come from."""
+    """Return the per-clip values from which the verdicts are computed."""
     # Purity and the exchanged guide are no claims, and the verdict reads them.
     return values[values["measure"].isin([*KEPT, "purity", "moved by another guide"])]
 

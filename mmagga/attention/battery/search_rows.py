@@ -12,9 +12,9 @@ same weights, an oracle's too.
 | … through the weights, the content | its two parts, which add up to it, see `harm`            |
 | flatter than uniform               | drop of AP over area and frames, uniform less GGA        |
 
-The ceiling is what weights within GGA's bound win that know the occluder, in queries and gallery
-alike: ∝ exp(-covered share / temperature), or the same with all that is covered by a tenth or more
-counting as covered whole, whichever wins more; "sharp" is the first at temperature 0.2.
+The ceiling is the gain of oracle weights within GGA's bound, in queries and gallery alike:
+∝ exp(-covered share / temperature), or the same with all that is covered by a tenth or more
+counting as covered whole, whichever gains more; "sharp" is the first at temperature 0.2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -106,7 +106,7 @@ class Gallery(NamedTuple):
 
     def same(self, tracklets: Tracklets) -> Tensor:
         """Return which gallery tracklets a query should find: (Q, G) bool."""
-        person = torch.tensor(tracklets.pids)[:, None] == self.pids
+        person = torch.tensor(tracklets.pids)[:, None] == self.pids  # (Q, G)
         view = torch.tensor(tracklets.views)[:, None] == self.views
         return person & ~view & (self.pids != DISTRACTOR)
 
@@ -285,7 +285,7 @@ class Resampling(NamedTuple):
     seed: int
 
     def of(self, values: np.ndarray) -> tuple[float, float, float]:
-        """Return the mean of one value a clip, and the ends of its interval."""
+        """Return the mean of one value per clip, and the ends of its interval."""
         known = pd.DataFrame({"value": values, "weight": 1.0, "pid": self.pids, "run": ""})
         return interval(known.dropna(), draws=self.draws, seed=self.seed)[:3]
 

@@ -63,7 +63,7 @@ CLAIMS = MappingProxyType({
 })  # fmt: skip
 """By measure: nats for responses, average precision for gains."""
 REACTS = (RESPONSE, OLDER, NEWER)
-"""All of these, for "the attention turns away from the occluder, and has learned to"."""
+"""All of these, for "the attention down-weights the occluder, and has learned to"."""
 
 
 def judge(table: pd.DataFrame) -> pd.DataFrame:

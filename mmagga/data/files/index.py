@@ -1,8 +1,7 @@
 """Every frame is decoded once, before the first training step; training opens only what passed.
 
 The index is one compressed file in a cache folder, never in the data set: for each frame its name,
-bytes, times, hash, pixels, mode, person, camera, tracklet and number. 1.2 million frames are about
-45 MB.
+bytes, times, hash, width, height, mode and fault. 1.2 million frames are about 45 MB.
 """
 
 import hashlib
@@ -92,7 +91,7 @@ def _cache_base(name: str) -> Path:
     temporary = Path(tempfile.gettempdir()) / f"mmagga-cache-{user}"
     warnings.warn(
         f"the cache folder cannot be used ({reason}): {temporary} is used, which may be emptied at "
-        "any time. Set MMAGGA_CACHE to a folder that can be written into",
+        "any time. Set MMAGGA_CACHE to a writable folder",
         stacklevel=3,
     )
     return temporary
@@ -226,7 +225,7 @@ def verify(
     workers: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Compare every good frame with the hash in the index; give how many were compared.
+    """Compare every good frame with the hash in the index; return how many were compared.
 
     Finds bit rot that still decodes. Raises DataError, which names what is gone or has changed.
     """

@@ -9,7 +9,7 @@ from mmagga.errors import DataError
 
 
 def positions(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return of each frame of each tracklet its number in `names`, its row, its position there."""
+    """Return, for each frame of each tracklet, its number in `names`, its row and its position."""
     first, length = tracklets.table["first"].to_numpy(), tracklets.lengths
     row = np.repeat(np.arange(len(length)), length)
     position = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
@@ -17,7 +17,7 @@ def positions(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def used_frames(tracklets: Tracklets) -> np.ndarray:
-    """Give, sorted, which of `names` belong to a tracklet."""
+    """Return the positions in `names` of the frames that belong to a tracklet, ascending."""
     return np.unique(positions(tracklets)[0])
 
 

@@ -87,7 +87,7 @@ def origin(dataset: str, splits: Sequence[Split], source: str) -> str:
     if pattern(splits) == PATTERN[dataset]:
         return (
             f"splits: MACHINE-DEPENDENT ({source}): the published ones with the persons exchanged, "
-            "as code makes them that numbers an unsorted folder; results compare with nobody's"
+            "as by code that numbers an unsorted folder; results are not comparable with others"
         )
     return (
         f"splits: FOREIGN ({source}): not the published ones; results compare only with their own"

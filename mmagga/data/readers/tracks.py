@@ -50,7 +50,7 @@ class Tracks(NamedTuple):
 
 
 def read_tracks(path: Path, classes: Sequence[str] = ()) -> Tracks:
-    """Read a list of tracks: one box a line, `frame, id, left, top, width, height[, …]`.
+    """Read a list of tracks: one box per line, `frame, id, left, top, width, height[, …]`.
 
     The seventh column is the confidence, 0 for a box to be ignored (where it is 0 everywhere it
     says nothing), the eighth the class where it holds names or whole numbers; -1 is unknown. A

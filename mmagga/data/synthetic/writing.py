@@ -50,7 +50,7 @@ def render(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Render a data set into `root`, unless it is there already, and give its path.
+    """Render a data set into `root`, unless it is there already, and return its path.
 
     `spec` is a `SyntheticSpec` or the name of one in `PRESETS`, `layout` one of `LAYOUTS`, which
     may have no choice of cameras, tracklets, distractors or junk. `without` renders a twin: the
