@@ -11,6 +11,7 @@ from torch import Tensor
 from mmagga.data.tracklets import DISTRACTOR, Tracklets
 from mmagga.model.head import Head
 from mmagga.model.outputs import Attention, Tokens
+from mmagga.retrieval.metrics import average_precision
 
 BUDGET = 512 * 2**20
 """Bytes of tokens to hold at most. MARS at the paper's size has some 75 GB: it is never held."""
@@ -72,9 +73,8 @@ class Found(NamedTuple):
 
     @property
     def average_precision(self) -> float:
-        """Mean over the matches of (matches so far / rank); NaN without a match."""
-        counts = np.arange(1, len(self.hits) + 1)
-        return float((counts / self.hits).mean()) if len(self.hits) else float("nan")
+        """AP of the ranks of the matches; NaN without a match."""
+        return average_precision(self.hits)
 
 
 def find(

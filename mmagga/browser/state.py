@@ -42,7 +42,7 @@ from mmagga.data.augment import network_input
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
 from mmagga.data.masks import HEAD, OCCLUDER, has_masks, read_masks, resize_masks
-from mmagga.data.tracklets import Tracklets, spread_frames
+from mmagga.data.tracklets import Tracklets, spread
 from mmagga.errors import ResourceError
 from mmagga.model.backbone import map_size
 from mmagga.model.outputs import Attention, tree_cat, tree_map
@@ -151,7 +151,7 @@ class BrowserState(OpenedRun):
         """Return `count` frames spread over a tracklet, small: (n, height, w, 3)."""
 
         def make() -> np.ndarray:
-            images = self.frames.read(row, spread_frames(int(self.all.lengths[row]), count))
+            images = self.frames.read(row, spread(int(self.all.lengths[row]), count))
             return resize(images, (height, height * self.size[1] // self.size[0]))
 
         return self._strips.get((row, count, height), make)

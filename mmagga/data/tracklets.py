@@ -124,8 +124,8 @@ def describe_tracklet(tracklets: Tracklets, row: int) -> str:
     return f"{who} · camera {camid} · {length} frames"
 
 
-def spread_frames(length: int, count: int) -> list[int]:
-    """Choose `count` frame numbers evenly over a tracklet, or all of a shorter one."""
+def spread(length: int, count: int) -> list[int]:
+    """Choose `count` of the numbers 0..length-1 evenly, or all where there are fewer."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
 
 

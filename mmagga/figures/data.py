@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from mmagga.data.frames import open_frames
-from mmagga.data.tracklets import DISTRACTOR, Tracklets, describe_tracklet, spread_frames
+from mmagga.data.tracklets import DISTRACTOR, Tracklets, describe_tracklet, spread
 from mmagga.figures.style import (
     BLACK,
     BLUE,
@@ -44,7 +44,7 @@ def tracklet_sheet(
         for axes in grid.flat:
             axes.axis("off")
         for k, (axes, row) in enumerate(zip(grid.flat, rows)):
-            images = store.read(row, spread_frames(int(tracklets.lengths[row]), frames))
+            images = store.read(row, spread(int(tracklets.lengths[row]), frames))
             show_picture(axes, strip(images, columns=frames))
             axes.axis("on")
             label = labels[k] if labels else describe_tracklet(tracklets, row)

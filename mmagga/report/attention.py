@@ -8,7 +8,7 @@ from mmagga.attention.maps import contributions, look, project, relative_maps, r
 from mmagga.data.augment import network_input
 from mmagga.data.clips import dense_clips
 from mmagga.data.frames import open_frames
-from mmagga.data.masks import OCCLUDER, read_masks, resize_masks
+from mmagga.data.masks import OCCLUDER, has_masks, read_masks, resize_masks
 from mmagga.data.tracklets import describe_tracklet
 from mmagga.model.backbone import map_size
 from mmagga.report.page import plain
@@ -63,6 +63,6 @@ def sheet(opened: OpenedRun, query: int, rule: str) -> tuple[Figure, str, str]:
 
 def _occluders(opened: OpenedRun, row: int) -> np.ndarray | None:
     """Return where a tracklet's occluders are, (length, H, W) bool; None without masks."""
-    if not (opened.all.root / "masks").is_dir():
+    if not has_masks(opened.all):
         return None
     return resize_masks(read_masks(opened.all, row) == OCCLUDER, opened.size)

@@ -33,6 +33,12 @@ class Embeddings(NamedTuple):
     """(N,) int64 camera ids."""
 
 
+def joined(*parts: Embeddings) -> Embeddings:
+    """Put the rows of several embeddings below one another."""
+    vectors = torch.cat([torch.tensor(np.asarray(part.vectors)) for part in parts])
+    return Embeddings(vectors, *(torch.cat(ids) for ids in zip(*(part[1:] for part in parts))))
+
+
 def embed(
     model: nn.Module, tracklets: Tracklets, *, clip: str = "dense", **options: Any
 ) -> Embeddings:

@@ -10,14 +10,14 @@ time, nearly all there is. Memory: N rows of some tens of weights, N (k1 + 1) ne
 of distances whose size is bounded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy.sparse import csc_array, csr_array, vstack
 
 from mmagga.retrieval.distances import Search, between
-from mmagga.retrieval.embedding import Embeddings
+from mmagga.retrieval.embedding import Embeddings, joined
 from mmagga.retrieval.metrics import Scores, score_rows
 from mmagga.retrieval.protocol import Protocol
 
@@ -43,18 +43,13 @@ def rerank(
     re-ranked one. Neither `chunk` nor `device` changes a result.
     """
     search = Search(query, gallery, protocol, chunk, device)
-    everybody = _joined((search.query, *search.parts))
+    everybody = joined(search.query, *search.parts)
     nodes = Search(everybody, everybody, Protocol("nodes", False), chunk, device)
     nearest, largest = _neighbours(nodes, max(k1 + 1, k2))
     encoding = _encode(nodes, nearest[:, : k1 + 1], largest, round(k1 / 2) + 1)
     if k2 > 1:
         encoding = _rows_of(nearest[:, :k2]) @ encoding / min(k2, nearest.shape[1])
     return score_rows(search, _distances(search, encoding, largest, weight))
-
-
-def _joined(parts: Sequence[Embeddings]) -> Embeddings:
-    vectors = torch.cat([torch.tensor(np.asarray(part.vectors)) for part in parts])
-    return Embeddings(vectors, *(torch.cat(ids) for ids in zip(*(part[1:] for part in parts))))
 
 
 def _neighbours(nodes: Search, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -147,16 +147,16 @@ def _interval(drawn: np.ndarray, null: float, draws: int) -> tuple[float, float,
 
 def _ratios(top: np.ndarray, bottom: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Draw the persons again: (draws,) sums of `top` over sums of `bottom`, NaN where that is 0."""
-    times = _times(len(top), draws, seed)
+    times = resampled(len(top), draws, seed)
     below = times @ bottom
     return np.divide(times @ top, below, out=np.full(draws, np.nan), where=below != 0)
 
 
-@lru_cache(maxsize=1)
-def _times(persons: int, draws: int, seed: int) -> np.ndarray:
-    """Count how often each draw holds each person: (draws, persons)."""
+@lru_cache(maxsize=8)
+def resampled(count: int, draws: int, seed: int) -> np.ndarray:
+    """Count how often each draw holds each of `count` persons or networks: (draws, count)."""
     rng = np.random.default_rng([seed, 0])
-    return rng.multinomial(persons, np.full(persons, 1 / persons), size=draws).astype(np.float64)
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:

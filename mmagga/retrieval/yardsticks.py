@@ -117,13 +117,6 @@ def covers(train: Tracklets | Embeddings, *sides: Embeddings) -> bool:
     return all(np.isin(side.camids, train.camids).all() for side in sides)
 
 
-def joined(query: Embeddings, gallery: Embeddings) -> Embeddings:
-    """Join the query's and the gallery's embeddings: the reference that is transductive."""
-    vectors = torch.cat([torch.tensor(np.asarray(side.vectors)) for side in (query, gallery)])
-    pids, camids = (torch.cat(pair) for pair in zip(query[1:], gallery[1:]))
-    return Embeddings(vectors, pids, camids)
-
-
 def _sums(
     tracklets: Tracklets,
     size: tuple[int, int],

@@ -26,8 +26,8 @@ from mmagga.retrieval import (
     paired_difference,
     rerank,
 )
-from mmagga.retrieval.embedding import tracklet_embeddings
-from mmagga.retrieval.yardsticks import Pair, camera_centred, covers, joined
+from mmagga.retrieval.embedding import joined, tracklet_embeddings
+from mmagga.retrieval.yardsticks import Pair, camera_centred, covers
 from mmagga.runs.run import Run
 from mmagga.system.device import resolve_device
 

@@ -19,8 +19,9 @@ from mmagga.retrieval import (
     paired_difference,
     rank_list,
 )
+from mmagga.retrieval.embedding import joined
 from mmagga.retrieval.stored import StoredEmbeddings, tracklet_names
-from mmagga.retrieval.yardsticks import Pair, camera_centred, covers, joined, yardsticks
+from mmagga.retrieval.yardsticks import Pair, camera_centred, covers, yardsticks
 from mmagga.studies.ledger import ledger_of
 from mmagga.studies.tables import ledger_table
 from mmagga.system.files import write_csv, write_text

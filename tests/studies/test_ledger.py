@@ -13,8 +13,8 @@ from mmagga.data import load_tracklets
 from mmagga.data.synthetic import PRESETS, render
 from mmagga.model.build import build_model
 from mmagga.retrieval import PROTOCOLS, evaluate, rerank
-from mmagga.retrieval.embedding import query_and_gallery, tracklet_embeddings
-from mmagga.retrieval.yardsticks import camera_centred, joined
+from mmagga.retrieval.embedding import joined, query_and_gallery, tracklet_embeddings
+from mmagga.retrieval.yardsticks import camera_centred
 from mmagga.runs import Run
 from mmagga.studies.ledger import CONVENTIONS, ledger, sampled, show, with_its_run
 

@@ -26,7 +26,7 @@ from mmagga.attention.battery.occluders import (
 )
 from mmagga.data.frames import Frames, open_frames
 from mmagga.data.masks import HEAD, has_masks, read_masks, resize_masks
-from mmagga.data.tracklets import Tracklets
+from mmagga.data.tracklets import Tracklets, spread
 from mmagga.errors import DataError, SettingError
 from mmagga.randomness import generator
 
@@ -104,8 +104,7 @@ class Sample:
 
     def some(self, count: int) -> "Sample":
         """Return at most `count` of the clips, evenly over the sample."""
-        few = min(count, len(self))
-        rows = np.linspace(0, len(self) - 1, few).round().astype(int)
+        rows = np.array(spread(len(self), min(count, len(self))))
         filmed = None if self.filmed is None else FilmedClip(*(a[rows] for a in self.filmed))
         return replace(self, tracklets=self.tracklets.subset(rows), filmed=filmed)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmagga.attention.battery import measures
 from mmagga.attention.battery.clips import CLEAN, FILMED, Condition, Sample
+from mmagga.attention.battery.filmed import is_rendered
 from mmagga.attention.battery.measure_rows import flat
 from mmagga.attention.battery.observe import (
     Request,
@@ -89,7 +90,7 @@ def taught_to_ignore(
     """
     size = (config.height, config.width)
     if filmed is None:
-        filmed = (tracklets.root / "info" / "dataset.json").is_file()
+        filmed = is_rendered(tracklets)
     sample = Sample.draw(
         tracklets.split("train"), config.frames, size, seed=seed, limit=limit, filmed=filmed
     )

@@ -5,7 +5,6 @@ is asked again, with and without it, for the T frames around the moment of meeti
 """
 
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,6 +20,7 @@ from mmagga.data.synthetic.counterfactuals import plan_of
 from mmagga.data.synthetic.film import moment
 from mmagga.data.synthetic.writing import spec_of
 from mmagga.data.tracklets import Tracklets
+from mmagga.system.cpus import usable_cpus
 from mmagga.system.progress import progress
 from mmagga.system.spawn import without_main
 
@@ -43,6 +43,11 @@ class FilmedClip(NamedTuple):
     """(T, H, W) uint8, what the twin's pixels show."""
 
 
+def is_rendered(tracklets: Tracklets) -> bool:
+    """Return whether the data set was rendered, so that its clips can be filmed again."""
+    return (tracklets.root / "info" / "dataset.json").is_file()
+
+
 def filmed_clips(
     tracklets: Tracklets,
     frames: int,
@@ -58,7 +63,7 @@ def filmed_clips(
     """
     work = partial(filmed_clip, tracklets, frames=frames, size=size)
     tasks = [(row, what) for what in without for row in range(len(tracklets))]
-    workers = _cores() if workers is None else workers
+    workers = usable_cpus() if workers is None else workers
     if workers == 1 or len(tasks) < _FEW:
         return [work(*task) for task in progress(tasks, desc="rendering pairs")]
     spawn = multiprocessing.get_context("spawn")
@@ -105,8 +110,3 @@ def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def stack(clips: Sequence[FilmedClip]) -> FilmedClip:
     """Put clips in a row: (Q, T, …) each."""
     return FilmedClip(*(np.stack(arrays) for arrays in zip(*clips)))
-
-
-def _cores() -> int:
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return len(usable(0))

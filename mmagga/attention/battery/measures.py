@@ -36,8 +36,7 @@ def response(
         The slopes (B,), NaN where all tokens are covered alike, and what each is worth (B,): the
         variance of the shares, by which a mean of clips is weighted.
     """
-    tiny = np.finfo(np.float32).tiny
-    change = np.log(np.maximum(after, tiny)) - np.log(np.maximum(before, tiny))
+    change = _log(after) - _log(before)
     centred = shares - shares.mean(1, keepdims=True)
     worth = (centred * centred).mean(1)  # (B,)
     return _divide((change * centred).mean(1), worth, floor=1e-9), worth
@@ -45,8 +44,7 @@ def response(
 
 def variation(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Return the spread of a change of log attention over the spread of log attention: (B,)."""
-    tiny = np.finfo(np.float32).tiny
-    before, after = (np.log(np.maximum(w, tiny)) for w in (before, after))
+    before, after = _log(before), _log(after)
     return _divide((after - before).std(1), before.std(1), floor=1e-7)
 
 
@@ -59,8 +57,7 @@ def did(
     clip (difference in differences). Negative: the occluder lost weight. A position that is always
     attended cancels out.
     """
-    tiny = np.finfo(np.float32).tiny
-    change = np.log(np.maximum(after, tiny)) - np.log(np.maximum(before, tiny))
+    change = _log(after) - _log(before)
     return _mean(change, occluded) - _mean(change, clean)
 
 
@@ -132,6 +129,10 @@ def mutual_information(joint: np.ndarray) -> float:
     product = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     some = joint > 0
     return float((joint[some] * np.log(joint[some] / product[some])).sum())
+
+
+def _log(weights: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(weights, np.finfo(np.float32).tiny))
 
 
 def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -246,6 +246,12 @@ def _tokens(model: ClipModel, clips: np.ndarray) -> Tokens:
     return model.head.tokens(model.maps(network_input(clips, device)).to(dtype))
 
 
+def one_clip(model: ClipModel, clip: np.ndarray) -> Tensor:
+    """Turn bytes (T, H, W, 3) into a batch of one clip on the network's device."""
+    device = model.head.bnneck.weight.device
+    return network_input(clip, device).unsqueeze(0)  # (1, T, 3, H, W)
+
+
 def _replaced(model: ClipModel, tokens: Tokens, clips: np.ndarray, which: np.ndarray) -> Tokens:
     """Replace the tokens of some frames (B, T) bool: a frame's tokens depend on it alone."""
     frames = clips[which]  # (n, H, W, 3)

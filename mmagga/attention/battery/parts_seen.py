@@ -18,11 +18,12 @@ from torch import Tensor
 from mmagga.attention.battery.clips import Sample
 from mmagga.attention.battery.filmed import FilmedClip, filmed_clips
 from mmagga.attention.battery.measures import rank_correlation
+from mmagga.attention.battery.observe import one_clip
 from mmagga.attention.battery.pooling import clip_values
 from mmagga.attention.cam import occlusion_map, similarity_cam
 from mmagga.attention.maps import contributions, look_at_maps, project, relative_maps
-from mmagga.data.augment import network_input
 from mmagga.data.synthetic.plan import PARTS
+from mmagga.data.tracklets import spread
 from mmagga.model.networks import ClipModel
 from mmagga.system.progress import progress
 
@@ -48,8 +49,7 @@ def part_material(sample: Sample, limit: int) -> PartMaterial:
     """Render at most `limit` clips of a rendered data set without each of `PARTS`."""
     rows: list[int] = []
     if sample.filmed is not None and limit:
-        few = min(limit, len(sample))
-        rows = np.linspace(0, len(sample) - 1, few).round().astype(int).tolist()
+        rows = spread(len(sample), min(limit, len(sample)))
     some = sample.tracklets.subset(np.array(rows, int))
     rendered = filmed_clips(some, sample.frames, sample.size, without=PARTS) if rows else []
     clips = [
@@ -86,7 +86,7 @@ def part_values(
         worth, where = _worth(model, clip, aim)
         for part in PARTS:
             worths[part].append(worth.get(part, np.nan))
-        maps = _maps(model, _input(model, clip[PARTS[0]].occluded), aim, batch)
+        maps = _maps(model, one_clip(model, clip[PARTS[0]].occluded), aim, batch)
         rng = np.random.default_rng([seed, len(worths[PARTS[0]])])
         found = {name: _agreement(values, where, worth) for name, values in maps.items()}
         shape = next(iter(maps.values())).shape
@@ -107,7 +107,7 @@ def _worth(
     """Return what each part that is there is worth, and where it is: (T, H, W) bool."""
     there = [part for part in PARTS if clip[part].changed.sum() >= LEAST]
     clips = [clip[PARTS[0]].occluded, *(clip[part].clean for part in there)]
-    pixels = torch.cat([_input(model, one) for one in clips])  # (1 + parts, T, 3, H, W)
+    pixels = torch.cat([one_clip(model, one) for one in clips])  # (1 + parts, T, 3, H, W)
     similarity = F.normalize(model(pixels).embedding) @ aim.to(pixels)  # (1 + parts,)
     loss = (similarity[0] - similarity[1:]).double().cpu().numpy()  # (parts,)
     return dict(zip(there, loss)), {part: clip[part].changed for part in there}
@@ -151,9 +151,3 @@ def _blocks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     t, h, _ = shape
     rows = rng.standard_normal((t, -(-h // 2), 1)).repeat(2, 1)[:, :h]  # (t, h, 1)
     return np.broadcast_to(rows, shape)
-
-
-def _input(model: ClipModel, clip: np.ndarray) -> Tensor:
-    """Turn bytes (T, H, W, 3) into a batch of one clip on the network's device."""
-    device = model.head.bnneck.weight.device
-    return network_input(clip, device).unsqueeze(0)  # (1, T, 3, H, W)

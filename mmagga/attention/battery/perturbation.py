@@ -16,9 +16,9 @@ from scipy.sparse.linalg import splu
 from scipy.stats import kendalltau
 from torch import Tensor
 
+from mmagga.attention.battery.observe import one_clip
 from mmagga.attention.maps import contributions, look, project, relative_maps, weights
 from mmagga.attention.swaps import swapped
-from mmagga.data.augment import network_input
 from mmagga.model.head import Head
 from mmagga.model.networks import ClipModel
 
@@ -70,7 +70,7 @@ def erasure(
         alone causes ("alone", about the ceiling); and "tau", Kendall's correlation of weight and
         that loss.
     """
-    seen = look(model, _input(model, clip))
+    seen = look(model, one_clip(model, clip))
     tokens = {"global": seen.tokens.frames.unsqueeze(2), **seen.tokens.parts}
     by_branch = weights(seen.attention)
     parts = contributions(seen, aim.right, model.head).parts
@@ -156,7 +156,7 @@ def deletion(
         For (branch, fill) what the branch's weights score more than the shuffled ones; for
         ("contribution", fill) the score of the sum of all contributions, as it is.
     """
-    clips = _input(model, clip)
+    clips = one_clip(model, clip)
     maps = _block_maps(model, clips, aim, generator)
     covers = [cover for values in maps.values() for cover in _covers(values, generator)]
     found = {}
@@ -260,9 +260,3 @@ def _margins(model: ClipModel, clips: Iterator[Tensor], aim: Aim, batch: int) ->
     while some := list(islice(clips, batch)):
         margins.append(aim.margin(model(torch.stack(some)).embedding))  # (batch,) at most
     return torch.cat(margins).double().cpu().numpy()
-
-
-def _input(model: ClipModel, clip: np.ndarray) -> Tensor:
-    """Turn bytes (T, H, W, 3) into a batch of one clip on the network's device."""
-    device = model.head.bnneck.weight.device
-    return network_input(clip, device).unsqueeze(0)  # (1, T, 3, H, W)

@@ -5,11 +5,12 @@ are resampled, crossed, because clips of a person succeed or fail together, and 
 one network was shown.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from mmagga.retrieval.uncertainty import resampled
 
 KEY = ["measure", "branch", "occluder"]
 CLIP = ["run", "clip", "pid"]
@@ -101,7 +102,7 @@ def interval(clips: pd.DataFrame, *, draws: int, seed: int, null: float = 0.0) -
     weights = clips["weight"].to_numpy(float)
     sizes = np.bincount(place, weights, np.prod(shape)).reshape(shape)  # (persons, runs)
     sums = np.bincount(place, weights * clips["value"].to_numpy(float), np.prod(shape))
-    people, networks = _times(shape[0], draws, seed), _times(shape[1], draws, seed + RUN_SEED)
+    people, networks = resampled(shape[0], draws, seed), resampled(shape[1], draws, seed + RUN_SEED)
     below = ((people @ sizes) * networks).sum(1)  # (draws,)
     above = ((people @ sums.reshape(shape)) * networks).sum(1)
     drawn = above[below > 0] / below[below > 0]
@@ -116,10 +117,3 @@ def _mean(values: pd.Series, weights: pd.Series) -> float:
     if not known.any():
         return np.nan
     return float(np.average(values.to_numpy(float)[known], weights=weights.to_numpy(float)[known]))
-
-
-@lru_cache(maxsize=8)
-def _times(count: int, draws: int, seed: int) -> np.ndarray:
-    """How often each draw holds each of `count` things: (draws, count)."""
-    rng = np.random.default_rng([seed, 0])
-    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)

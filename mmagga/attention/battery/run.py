@@ -9,6 +9,7 @@ that does for retrieval). Everything is kept as one value per clip, so that netw
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from mmagga.attention.battery.clips import (
     Sample,
     names,
 )
+from mmagga.attention.battery.filmed import is_rendered
 from mmagga.attention.battery.measure_rows import (
     NEW_LAYERS,
     Observed,
@@ -59,14 +61,13 @@ from mmagga.attention.battery.search_rows import (
     gain_values,
     harm_values,
     score_all,
-    searched,
     swap_table,
     swaps,
 )
 from mmagga.attention.battery.verdict import CLAIMS, judge
 from mmagga.attention.maps import require_attention
 from mmagga.config import Config
-from mmagga.data.tracklets import Tracklets
+from mmagga.data.tracklets import Tracklets, searched_tracklets, spread
 from mmagga.model.networks import ClipModel
 from mmagga.model.outputs import Tokens
 from mmagga.retrieval.uncertainty import FINE_DRAWS
@@ -129,11 +130,11 @@ class Material(NamedTuple):
         """
         size = (config.height, config.width)
         if filmed is None:
-            filmed = (tracklets.root / "info" / "dataset.json").is_file()
-        queries = Sample.draw(
-            tracklets.split("query"), config.frames, size, seed=seed, limit=limit, filmed=filmed
-        )
-        return cls(queries, Sample.draw(searched(tracklets), config.frames, size, seed=seed))
+            filmed = is_rendered(tracklets)
+        query, gallery = tracklets.split("query"), tracklets.split("gallery")
+        searched = searched_tracklets(query, gallery, tracklets.queries_in_gallery)
+        draw = partial(Sample.draw, frames=config.frames, size=size, seed=seed)
+        return cls(draw(query, limit=limit, filmed=filmed), draw(searched))
 
     def conditions(self, occluders: Sequence[str]) -> list[Condition]:
         """List how the queries are shown."""
@@ -313,7 +314,7 @@ def _chosen(targets: Sequence[Aim], limit: int | None) -> list[int]:
     rows = [i for i, aim in enumerate(targets) if aim.right.any()]
     if limit is None or limit >= len(rows):
         return rows
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+    return [rows[i] for i in spread(len(rows), limit)]
 
 
 def _erasure_values(

@@ -133,12 +133,6 @@ class Gallery(NamedTuple):
         return pd.DataFrame({"ap": found["average_precision"].to_numpy(float), "hit": hit})
 
 
-def searched(tracklets: Tracklets) -> Tracklets:
-    """Return what the protocol searches: the gallery and, where it says so, the queries."""
-    splits = ("query", "gallery") if tracklets.queries_in_gallery else ("gallery",)
-    return tracklets.subset(tracklets.table["split"].isin(splits).to_numpy())
-
-
 Results = dict[tuple[Condition, Swap], pd.DataFrame]
 
 

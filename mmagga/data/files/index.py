@@ -99,7 +99,6 @@ def _cache_base(name: str) -> Path:
 
 def check_frames(
     tracklets: Tracklets,
-    folder: Path | None = None,
     *,
     workers: int | None = None,
     progress: bool = True,
@@ -107,12 +106,12 @@ def check_frames(
 ) -> Report:
     """Decode every frame in `workers` processes (default: one a core) and write the index.
 
-    Bad frames are listed in `folder`/bad.csv (default `cache_dir(tracklets)`). With "error" any of
+    Bad frames are listed in `cache_dir(tracklets)`/bad.csv. With "error" any of
     them is a DataError, which counts them by kind and names the first; with "drop" they are left
     out of their tracklets, whose persons and cameras stay as they are, and so are frames that the
     disk cannot read, for which "error" raises ResourceError.
     """
-    folder = folder or cache_dir(tracklets)
+    folder = cache_dir(tracklets)
     used = used_frames(tracklets)
     names = tracklets.names[used]
     refuse_escapes(names)
@@ -134,13 +133,13 @@ def check_frames(
     return Report(kept, path, len(names), bad, dropped, sizes.value_counts(), modes.value_counts())
 
 
-def load_index(tracklets: Tracklets, folder: Path | None = None) -> Tracklets:
+def load_index(tracklets: Tracklets) -> Tracklets:
     """Restrict `tracklets` to the frames that `check_frames` found good; opens no frame.
 
     Raises DataError if there is no index, if it is damaged, names paths outside the root, or does
     not know some frame.
     """
-    folder = folder or cache_dir(tracklets)
+    folder = cache_dir(tracklets)
     used = used_frames(tracklets)
     rows = _rows_of(tracklets.names[used], folder / "index.npz")
     return _restrict(tracklets, used, rows["kind"], folder / "bad.csv")[0]
@@ -218,18 +217,12 @@ def _refresh(
     return rows, note
 
 
-def verify(
-    tracklets: Tracklets,
-    folder: Path | None = None,
-    *,
-    workers: int | None = None,
-    progress: bool = True,
-) -> int:
+def verify(tracklets: Tracklets, *, workers: int | None = None, progress: bool = True) -> int:
     """Compare every good frame with the hash in the index; return how many were compared.
 
     Finds bit rot that still decodes. Raises DataError, which names what is gone or has changed.
     """
-    folder = folder or cache_dir(tracklets)
+    folder = cache_dir(tracklets)
     names = tracklets.names[used_frames(tracklets)]
     known = _rows_of(names, folder / "index.npz")
     names, known = names[known["kind"] == b""], known[known["kind"] == b""]
@@ -281,9 +274,9 @@ def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return names, rows
 
 
-def quality(tracklets: Tracklets, folder: Path | None = None) -> pd.DataFrame:
+def quality(tracklets: Tracklets) -> pd.DataFrame:
     """Count the frames of each finding, size and mode in the index, with their mean file size."""
-    _, rows = read_index((folder or cache_dir(tracklets)) / "index.npz")
+    _, rows = read_index(cache_dir(tracklets) / "index.npz")
     table = pd.DataFrame(
         {
             "found": np.where(rows["kind"] == b"", b"good", rows["kind"]).astype(str),
