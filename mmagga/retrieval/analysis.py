@@ -67,24 +67,19 @@ def occluded_shares(tracklets: Tracklets) -> np.ndarray:
     return shares
 
 
-def by_bins(
-    queries: pd.DataFrame,
-    column: str,
-    edges: Sequence[float],
-    value: str = "average_precision",
-) -> pd.DataFrame:
-    """Return the mean of `value`, with its 95 % interval, of the queries in each bin of `column`.
+def by_bins(queries: pd.DataFrame, column: str, edges: Sequence[float]) -> pd.DataFrame:
+    """Return the mean AP, with its 95 % interval, of the queries in each bin of `column`.
 
     Bin i holds edges[i] < x <= edges[i + 1], and the first one its left edge too. One row per bin
     with queries: left, right, queries, identities, mean, low, high. The interval is `bootstrap`'s.
     """
-    known = queries[queries[value].notna() & queries[column].notna()]
+    known = queries[queries["average_precision"].notna() & queries[column].notna()]
     bins = pd.cut(known[column], list(edges), include_lowest=True, labels=False)
     rows = []
     for i, some in known.groupby(bins):
         span = {"left": edges[int(i)], "right": edges[int(i) + 1]}
         counts = {"queries": len(some), "identities": some["pid"].nunique()}
-        rows.append(span | counts | bootstrap(some, value)._asdict())
+        rows.append(span | counts | bootstrap(some)._asdict())
     columns = ["left", "right", "queries", "identities", "mean", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 

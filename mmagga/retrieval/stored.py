@@ -144,11 +144,9 @@ def tracklet_names(tracklets: Tracklets) -> list[str]:
     return tracklets.names[tracklets.table["first"]].tolist()
 
 
-def embed_tracklets(
-    model: nn.Module, tracklets: Tracklets, config: Config, bar: bool = True
-) -> StoredEmbeddings:
+def embed_tracklets(model: nn.Module, tracklets: Tracklets, config: Config) -> StoredEmbeddings:
     """Embed every tracklet, of all splits, by a run's network and configuration."""
-    vectors = tracklet_embeddings(model, tracklets, config, bar=bar)["dense"].vectors
+    vectors = tracklet_embeddings(model, tracklets, config)["dense"].vectors
     names = np.array(tracklet_names(tracklets))
     splits = tracklets.table["split"].to_numpy(str)
     return StoredEmbeddings(vectors.numpy(), names, splits, tracklets.pids, tracklets.camids)

@@ -39,21 +39,17 @@ def yardsticks(
 
 
 def thumbnails(
-    tracklets: Tracklets,
-    size: tuple[int, int],
-    *,
-    grid: tuple[int, int] = (16, 8),
-    packed: Path | None = None,
+    tracklets: Tracklets, size: tuple[int, int], *, packed: Path | None = None
 ) -> Embeddings:
-    """Embed each tracklet by the mean of its frames' thumbnails: (N, 3 · rows · columns).
+    """Embed each tracklet by the mean of its frames' thumbnails: (N, 3 · 16 · 8).
 
-    Each frame of `size` (H, W) is averaged over `grid` (rows, columns) boxes and scaled to length
-    1; so is the mean over the frames.
+    Each frame of `size` (H, W) is averaged over 16 rows of 8 boxes and scaled to length 1; so is
+    the mean over the frames.
     """
 
     def thumbnail(frame: np.ndarray) -> Tensor:  # (H, W, 3)
-        boxes = F.adaptive_avg_pool2d(torch.from_numpy(frame).permute(2, 0, 1).float(), grid)
-        return F.normalize(boxes.flatten(), dim=0)  # (3 · rows · columns,)
+        boxes = F.adaptive_avg_pool2d(torch.from_numpy(frame).permute(2, 0, 1).float(), (16, 8))
+        return F.normalize(boxes.flatten(), dim=0)  # (3 · 16 · 8,)
 
     return _embeddings(F.normalize(_sums(tracklets, size, packed, thumbnail)), tracklets)
 
@@ -62,18 +58,17 @@ def colour_histograms(
     tracklets: Tracklets,
     size: tuple[int, int],
     *,
-    stripes: int = 6,
-    levels: int = 8,
     packed: Path | None = None,
 ) -> Pair:
     """Embed query and gallery tracklets by colour histograms of horizontal stripes.
 
     Of each frame of `size` (H, W) the middle half of the width counts, where the person is, after
     each channel is scaled to the same mean (grey world), which takes out most of a camera's cast.
-    Each stripe has a joint RGB histogram of levels³ bins. Histograms are averaged over the frames,
+    Each of six stripes has a joint RGB histogram of 8³ bins. Histograms are averaged over the frames,
     and their root has length 1, so that distances are Hellinger's. Source: ours, a plain form of
     what re-identification used before networks.
     """
+    stripes, levels = 6, 8
     bins, (h, w) = levels**3, size
     stripe = np.arange(h)[:, None] * stripes // h * bins  # (H, 1) where its stripe's bins begin
 

@@ -18,16 +18,14 @@ MOST_GAIN = 0.015
 """mAP that a network may still gain over the last fifth of its steps."""
 
 
-def failures(
-    results: pd.DataFrame, yardsticks: pd.DataFrame, baseline: str = "baseline"
-) -> dict[str, list[str]]:
+def failures(results: pd.DataFrame, yardsticks: pd.DataFrame) -> dict[str, list[str]]:
     """List for each label of a study why its networks fail the gate; empty if they pass.
 
     `results` is what `mmagga.studies.comparison.results` returns, `yardsticks` has a row for each
     non-learned baseline, with its "mAP". The worst seed of a row decides.
     """
     found = {label: list(_of_row(runs, yardsticks)) for label, runs in results.groupby("label")}
-    reference = results.loc[results["label"] == baseline, "mAP"]
+    reference = results.loc[results["label"] == "baseline", "mAP"]
     if len(reference) and reference.mean() < LEAST_BASELINE:
         reason = f"the baseline has mAP {reference.mean():.1%}, less than {LEAST_BASELINE:.0%}"
         found = {label: [reason, *reasons] for label, reasons in found.items()}

@@ -137,7 +137,6 @@ def ledger_of(
     protocol: Protocol,
     *,
     train: Embeddings | None = None,
-    device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
     """Evaluate any model's embeddings under every convention that needs no frames; see `ledger`.
 
@@ -145,7 +144,7 @@ def ledger_of(
     """
     references = {} if train is None or not covers(train, query, gallery) else {_CENTRED: train}
     references[f"{_CENTRED}, transductive"] = joined(query, gallery)
-    return _rows(_of_embeddings((query, gallery), protocol, references.items(), device))
+    return _rows(_of_embeddings((query, gallery), protocol, references.items(), "cpu"))
 
 
 def _rows(evaluations: Iterable[tuple[str, Scores]]) -> pd.DataFrame:

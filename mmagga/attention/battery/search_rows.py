@@ -72,11 +72,13 @@ def temperature_of(head: Head) -> float:
 
 def curve_swaps(head: Head) -> list[Swap]:
     """List the weights that curves are drawn of."""
-    return [GGA, *uniform(head), AVERAGE, Swap("frames"), _oracle(head)]
-
-
-def _oracle(head: Head, branch: str = "parts") -> Swap:
-    return Swap("soft oracle", branch, temperature_of(head))
+    return [
+        GGA,
+        *uniform(head),
+        AVERAGE,
+        Swap("frames"),
+        Swap("soft oracle", "parts", temperature_of(head)),
+    ]
 
 
 def curve_conditions(occluder: str, frames: int) -> list[Condition]:
