@@ -64,9 +64,9 @@ def colour_histograms(
 
     Of each frame of `size` (H, W) the middle half of the width counts, where the person is, after
     each channel is scaled to the same mean (grey world), which takes out most of a camera's cast.
-    Each of six stripes has a joint RGB histogram of 8³ bins. Histograms are averaged over the frames,
-    and their root has length 1, so that distances are Hellinger's. Source: ours, a plain form of
-    what re-identification used before networks.
+    Each of six stripes has a joint RGB histogram of 8³ bins. Histograms are averaged over the
+    frames, and their root has length 1, so that distances are Hellinger's. Source: ours, a plain
+    form of what re-identification used before networks.
     """
     stripes, levels = 6, 8
     bins, (h, w) = levels**3, size
