@@ -145,7 +145,8 @@ def test_the_module_study_is_the_committed_one():
 
 def test_the_attention_table_is_the_committed_one():
     shown, found = table("attention"), pd.read_csv(RESULTS / "attention.csv")
-    found = found[found["arm"] == "demo"].set_index(["measure", "branch", "occluder"])
+    arms = found.set_index(["arm", "measure", "branch", "occluder"])
+    found = arms.loc["occluders"]
     interval, occluders = ["value", "low", "high"], ["filmed", "object", "person"]
     for name, measure, branch, columns in (
         ("GGA's weights less uniform ones", "gain over uniform weights", "parts", interval),
@@ -157,6 +158,27 @@ def test_the_attention_table_is_the_committed_one():
         tried = occluders if branch == "all" else ["none", *occluders]
         wanted = [100 * found.loc[(measure, branch, o), c] for o in tried for c in columns]
         assert shown[name] == pytest.approx(wanted, abs=0.0501), name
+    said = " ".join(README.split()).replace("−", "-")
+    for arm, words in (("occluders", "{:.2f} nats ({:.2f} to {:.2f};"),
+                       ("clear", "falls by {:.2f} ({:.2f} to {:.2f})")):  # fmt: skip
+        line = -arms.loc[(arm, "response", "p3", "filmed")]
+        assert words.format(line["value"], line["high"], line["low"]) in said
+    taught = arms.loc[("taught", "gain over uniform weights", "parts", "filmed"), "value"]
+    assert f"loses {-100 * taught:.1f} points" in said
+
+
+def test_the_short_study_is_the_committed_one():
+    path = RESULTS / "ablations-modules-short.csv"
+    lines = 100 * comparison.summary(*comparison.read(path), GRIDS["modules"].rows)
+    whole, first = lines.loc["MMA-GGA"], lines.loc["baseline"]
+    ends = [whole[f"difference{end}"] for end in ("", "_low", "_high")]
+    said = " ".join(README.split()).replace("−", "-")
+    assert f"{whole['mAP']:.1f} ± {whole['mAP sd']:.1f}, the baseline at" in said
+    assert f"the baseline at {first['mAP']:.1f} ± {first['mAP sd']:.1f}:" in said
+    assert "{:.1f} ({:.1f} to {:.1f}) over persons and seeds".format(*ends) in said
+    same = 100 * comparison.against_itself(comparison.read(path)[1])
+    for line in same[["difference", "difference_low", "difference_high"]].to_numpy():
+        assert "{:.1f} ({:.1f} to {:.1f})".format(*line) in said
 
 
 def test_the_start_weights_have_the_scores_of_their_card():
