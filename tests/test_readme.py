@@ -161,7 +161,7 @@ def test_the_attention_table_is_the_committed_one():
     said = " ".join(README.split()).replace("−", "-")
     for arm, words in (("occluders", "{:.2f} nats ({:.2f} to {:.2f};"),
                        ("clear", "falls by {:.2f} ({:.2f} to {:.2f})")):  # fmt: skip
-        line = -arms.loc[(arm, "response", "p3", "filmed")]
+        line = -arms.loc[(arm, "response", "p3", "filmed"), ["value", "low", "high"]].astype(float)
         assert words.format(line["value"], line["high"], line["low"]) in said
     taught = arms.loc[("taught", "gain over uniform weights", "parts", "filmed"), "value"]
     assert f"loses {-100 * taught:.1f} points" in said
