@@ -162,9 +162,9 @@ def test_nothing_left_is_an_error(tmp_path):
 def test_worker_processes_find_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(scanning, "CHUNK", 8)
     tracklets = with_bad_files(tmp_path / "set")
-    alone = quiet_check(tracklets, on_bad="drop", folder=tmp_path / "one")
-    spread = quiet_check(tracklets, on_bad="drop", folder=tmp_path / "two", workers=2)
-    for left, right in zip(read_index(alone.path), read_index(spread.path), strict=True):
+    alone = read_index(quiet_check(tracklets, on_bad="drop").path)
+    shared = read_index(quiet_check(tracklets, on_bad="drop", workers=2).path)
+    for left, right in zip(alone, shared, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -226,8 +226,7 @@ def test_cache_folder_depends_on_root_and_names(small, tmp_path, cache):
 def test_odd_names_are_read(tmp_path, name):
     picture(0).save(tmp_path / name, "PNG")
     tracklets = make_tracklets("odd", tmp_path, [("train", 1, 1, 0, 1)], [name])
-    quiet_check(tracklets, folder=tmp_path / "index")
-    names, _ = read_index(tmp_path / "index" / "index.npz")
+    names, _ = read_index(quiet_check(tracklets).path)
     assert names.tolist() == [name]
 
 
