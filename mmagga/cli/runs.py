@@ -124,8 +124,8 @@ def ledger(
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
     if Run(run).is_of(tracklets):
         table = with_its_run(table, Run(run))
-    print(show(table))
     write_csv(out, table)
+    print(show(table))
     print(f"what each changes, and who uses it: {out}")
 
 

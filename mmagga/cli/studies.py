@@ -30,8 +30,8 @@ def ablate(
     Example: python -m mmagga ablate modules --seeds 0 1
 
     Args:
-        grid: modules, granularities, pooling, temperature, frames, losses, stages, non_local,
-            gem_p or augment.
+        grid: modules, whole, rates, recipe, granularities, pooling, temperature, frames, losses,
+            stages, non_local, gem_p or augment.
         base: What the rows change: minutes a run, the committed study, or the paper's setting.
         dataset: Data set, for the base paper.
         root: Its folder.
@@ -55,7 +55,7 @@ def ablate(
     if not (dry_run or print):
         require_writable(out / f"{name}.csv")
     left = ablations.carry_out(cells, devices, dry_run=dry_run, commands=print)
-    if not (dry_run or print):
+    if not (dry_run or print) and any(cell.is_done() for cell in cells):
         sys.stdout.write(f"results: {comparison.write(out, name, cells)}\n")
     if left:
         raise MmaggaError("not all could be run:\n" + "\n".join(left))

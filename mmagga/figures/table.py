@@ -12,12 +12,8 @@ import pandas as pd
 from mmagga.figures.style import BLUE, GREEN, RED
 
 # The places of a column: by colour, as papers do, and by type, for the colour-blind and for print.
-_HTML = {
-    "first": f"color: {RED}; font-weight: bold",
-    "second": f"color: {BLUE}; text-decoration: underline",
-    "third": f"color: {GREEN}; font-style: italic",
-    "bold": "font-weight: bold",
-}
+_HTML = {"first": f"color: {RED}", "second": f"color: {BLUE}", "third": f"color: {GREEN}"}
+_TAGS = {"first": "<b>{}</b>", "second": "<u>{}</u>", "third": "<i>{}</i>", "bold": "<b>{}</b>"}
 _LATEX = {
     "first": "color: {first}; textbf: --rwrap",
     "second": "color: {second}; underline: --rwrap",
@@ -55,8 +51,17 @@ class Table:
     def html(self) -> str:
         """Return a `Styler`'s HTML."""
         rule = [{"selector": "td", "props": "border-top: 1px solid"}]
+        tagged = {
+            i: [
+                _TAGS.get(mark, "{}").format(html.escape(text))
+                for text, mark in zip(self.cells.iloc[:, i], self.marks.iloc[:, i], strict=True)
+            ]
+            for i in range(self.cells.shape[1])
+        }
+        cells = pd.DataFrame(tagged, self.cells.index).set_axis(self.cells.columns, axis=1)
         styler = (
-            self._styler("html", _HTML)
+            self._styler(cells, _HTML)
+            .format_index(escape="html", axis=1)
             .set_caption(html.escape(self.caption))
             .set_table_styles([{"selector": "caption", "props": "text-align: left"}])
             .set_table_styles(dict.fromkeys(self.rules, rule), axis=1, overwrite=False)
@@ -88,7 +93,8 @@ class Table:
     def latex(self) -> str:
         """Return a table environment; it needs booktabs, xcolor, amssymb, graphicx, T1 fonts."""
         numbers = len(self.cells.columns) - self.texts
-        tabular = self._styler("latex", _LATEX).to_latex(
+        styler = self._styler(self.cells, _LATEX).format(escape="latex")
+        tabular = styler.format_index(escape="latex", axis=1).to_latex(
             hrules=True, column_format="l" * self.texts + "r" * numbers, multicol_align="c"
         )
         # After \\\\ a bracket or a star would be read as its argument.
@@ -111,14 +117,9 @@ class Table:
             text = text.replace(symbol, command)
         return text + "\n"
 
-    def _styler(self, escape: str, styles: dict[str, str]) -> "pd.io.formats.style.Styler":
+    def _styler(self, cells: pd.DataFrame, styles: dict[str, str]) -> "pd.io.formats.style.Styler":
         marks = self.marks.map(lambda mark: styles.get(mark, ""))
-        return (
-            self.cells.style.hide(axis="index")
-            .format(escape=escape)
-            .format_index(escape=escape, axis=1)
-            .apply(lambda _: marks, axis=None)
-        )
+        return cells.style.hide(axis="index").apply(lambda _: marks, axis=None)
 
 
 def _levels(column: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -33,9 +33,12 @@ def choose_threshold(known: StoredEmbeddings) -> Threshold:
     """Choose the distance at which as large a share of pairs is wrongly accepted as refused.
 
     `known` must have persons seen by several cameras, such as a labelled data set embedded by the
-    same network. Raises DataError where it has not.
+    same network; its split "train" is left out where there are others, since a network tells the
+    people it was trained on apart more easily. Raises DataError where it has no such persons.
     """
     everybody = known.split()
+    if known.splits is not None and (tested := known.splits != "train").any():
+        everybody = Embeddings(*(field[torch.from_numpy(tested)] for field in everybody))
     histogram = distance_histogram(everybody, everybody, _ALL)
     rate, distance = histogram.equal_error
     return Threshold(distance, rate, rate)

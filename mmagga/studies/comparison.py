@@ -104,11 +104,11 @@ def curves(cells: Sequence[Cell]) -> pd.DataFrame:
     rows = []
     for cell in cells:
         for epoch in cell.run.records("epochs"):
-            health = epoch["health"]
+            health = epoch.get("health", {"dead": {}, "guide": {}, "trunk": np.nan})
             rows.append(
                 {"label": cell.label, "seed": cell.config.seed, "split": cell.config.split,
                  "step": epoch["step"], "mAP": epoch.get("metrics", {}).get("mAP", np.nan),
-                 "dead": max(health["dead"].values()),
+                 "dead": max(health["dead"].values(), default=np.nan),
                  "guide": max(health["guide"].values(), default=np.nan),
                  "trunk": health["trunk"]}
             )  # fmt: skip
@@ -141,34 +141,40 @@ def summary(results: pd.DataFrame, precisions: pd.DataFrame, labels: Iterable[st
     Mean and sd of each measure over the n runs. low, high: 95 % interval of the mean mAP.
     difference, difference_low, difference_high, p: against the first label that has runs, query by
     query. Intervals and p are over persons and seeds (`crossed_difference`); where a row has one
-    run, over persons alone; where `precisions` lacks it, over seeds alone. tie: whether the best
-    row is not clearly better, its interval of the difference holding 0.
+    run, over persons alone; where `precisions` lacks it, over seeds alone. Where a seed lacks a
+    split, either that seed or that split is left out. tie: whether the best row is not clearly
+    better, its interval of the difference containing 0 or unknown.
     """
     labels, there = list(labels), set(results["label"])
     first = next((label for label in labels if label in there), None)
     best = max(there, key=lambda label: results.loc[results["label"] == label, "mAP"].mean())
     lines = {}
     for label in labels:
-        lines[label] = _line(results[results["label"] == label])
+        runs, values = results[results["label"] == label], None
+        if label in precisions:
+            values = _complete(precisions[label])
+            splits = values.index.unique("split")
+            runs = runs[runs["seed"].isin(values.columns) & runs["split"].isin(splits)]
+        lines[label] = _line(runs)
         if label in there:
             gain = compare(results, precisions, label, first) if label != first else None
             lead = compare(results, precisions, best, label) if label != best else None
-            if label in precisions:
-                interval = _interval(precisions[label].dropna(how="all"))
+            if values is not None:
+                interval = _interval(values)
                 lines[label] |= {"low": interval.low, "high": interval.high}
             elif lines[label]["n"] > 1:
                 mean, error = lines[label]["mAP"], lines[label]["mAP sd"] / lines[label]["n"] ** 0.5
                 low, high = stats.t.interval(0.95, lines[label]["n"] - 1, mean, error)
                 lines[label] |= {"low": low, "high": high}
             lines[label] |= dict(zip(DIFFERENCE, gain, strict=True)) if gain else {}
-            lines[label]["tie"] = label == best or (lead is not None and lead.low <= 0)
+            lines[label]["tie"] = label == best or lead is None or not lead.low > 0
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("label")
 
 
 def contrasts(
     results: pd.DataFrame, precisions: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]
 ) -> pd.DataFrame:
-    """Return the difference of each pair of labels, the first less the second: one row per pair.
+    """Return the difference of each pair of labels, the first minus the second: one row per pair.
 
     Columns are those of `DIFFERENCE`; pairs without runs are left out.
     """
@@ -183,14 +189,14 @@ def contrasts(
 
 
 def against_itself(precisions: pd.DataFrame) -> pd.DataFrame:
-    """Compare each label with itself, its first seed less its others: one row per label.
+    """Compare each label with itself, its first seed minus its others: one row per label.
 
     What the seed alone does. Columns are those of `DIFFERENCE`; labels with fewer than three runs
     are left out.
     """
     rows = {}
     for label in dict.fromkeys(precisions.columns.get_level_values(0)):
-        runs = precisions[label].dropna(how="all")
+        runs = _complete(precisions[label])
         if runs.shape[1] > 2:
             rows[label] = crossed_difference(runs.iloc[:, :1], runs.iloc[:, 1:])
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(DIFFERENCE))
@@ -208,6 +214,13 @@ def _line(runs: pd.DataFrame) -> dict[str, Any]:
     for name in ("parameters", "gflops"):
         line[name] = runs[name].iloc[0] if len(runs) else np.nan
     return line
+
+
+def _complete(values: pd.DataFrame) -> pd.DataFrame:
+    """Keep the most values without a gap: some seeds (columns), and the queries that all have."""
+    order = values.count().sort_values(ascending=False, kind="stable").index
+    blocks = [values[sorted(order[:n])].dropna() for n in range(1, len(order) + 1)]
+    return max(blocks, key=lambda block: block.size)
 
 
 def _mean_over_seeds(columns: pd.DataFrame) -> pd.DataFrame:
@@ -235,15 +248,15 @@ def compare(
 
 
 def _paired(precisions: pd.DataFrame, a: str, b: str) -> PairedDifference | None:
-    """Compare a with b over the seeds of both."""
+    """Compare a with b over the seeds and queries of both."""
     seeds = precisions[a].columns.intersection(precisions[b].columns)
-    if seeds.empty:
+    shared = _complete(precisions[a][seeds] - precisions[b][seeds])
+    if shared.empty:
         return None
-    both = precisions[[a, b]].dropna(how="all")
-    complete = both[[(label, seed) for label in (a, b) for seed in seeds]].notna().all(axis=None)
-    if len(seeds) > 1 and complete:
-        return crossed_difference(both[a][seeds], both[b][seeds])
-    return paired_difference(*(_mean_over_seeds(both[label][seeds]) for label in (a, b)))
+    left, right = (precisions[label].loc[shared.index, shared.columns] for label in (a, b))
+    if shared.shape[1] > 1:
+        return crossed_difference(left, right)
+    return paired_difference(_mean_over_seeds(left), _mean_over_seeds(right))
 
 
 # --- files --------------------------------------------------------------------------------------

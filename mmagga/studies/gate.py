@@ -6,6 +6,7 @@ and not the method. A row of a study that fails is printed as "excluded by the g
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 LEAST_BASELINE = 0.80
@@ -36,9 +37,11 @@ def _of_row(runs: pd.DataFrame, yardsticks: pd.DataFrame) -> Iterable[str]:
     for column in runs.filter(like="dead_"):
         if (worst := runs[column].max()) > MOST_DEAD:
             yield f"{worst:.0%} of the units of branch {column.removeprefix('dead_')} are dead"
-    if (alike := runs["guide"].max()) > MOST_ALIKE:
+    if "guide" in runs and (alike := runs["guide"].max()) > MOST_ALIKE:
         yield f"the guides of two clips have a cosine of {alike:.2f}"
-    if not (gain := runs["last_fifth"].max(skipna=False)) <= MOST_GAIN:
+    if np.isnan(gain := runs["last_fifth"].max(skipna=False)):
+        yield "it was not evaluated before its last fifth, so that its gain there is unknown"
+    elif gain > MOST_GAIN:
         yield f"the last fifth of the steps gained {100 * gain:.1f} points of mAP"
     for name, value in yardsticks.groupby("method")["mAP"].mean().items():
         if runs["mAP"].min() <= value:

@@ -202,6 +202,8 @@ def base_config(base: str, dataset: str | None = None, root: Path | None = None)
         if base != "paper":
             raise MmaggaError(f"the base {base} is for the built-in data; for {dataset}: paper")
         config = preset(dataset, Path("data") / dataset)
+        if dataset == DEMO.dataset:
+            config = replace(PAPER, dataset=dataset, root=config.root)
     return replace(config, root=Path(root)) if root else config
 
 

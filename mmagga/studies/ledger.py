@@ -294,7 +294,9 @@ def _splits(run: Run) -> list[dict[str, Any]]:
     each = pd.DataFrame(found.values()).astype(float)
     deviations = each[_MEASURES].std().add_suffix("_sd").to_dict()
     changes = f"mean over {len(found)} splits; mAP ± {100 * deviations['mAP_sd']:.1f}"
-    rows = [{"convention": "all splits", "changes": changes} | each.mean().to_dict() | deviations]
+    means = each.mean()
+    means[_COUNTS] = means[_COUNTS].round()
+    rows = [{"convention": "all splits", "changes": changes} | means.to_dict() | deviations]
     return [*rows, {"convention": "split 0"} | found[0]] if 0 in found else rows
 
 

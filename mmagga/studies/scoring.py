@@ -17,9 +17,9 @@ from mmagga.retrieval import (
     bootstrap,
     evaluate,
     paired_difference,
-    rank_list,
 )
 from mmagga.retrieval.embedding import joined
+from mmagga.retrieval.metrics import rank_lists
 from mmagga.retrieval.stored import StoredEmbeddings, tracklet_names
 from mmagga.retrieval.yardsticks import Pair, camera_centred, covers, yardsticks
 from mmagga.studies.ledger import ledger_of
@@ -161,8 +161,8 @@ def _row(name: str, scores: Scores, model: Scores) -> dict[str, object]:
 def _ranks(pair: Pair, protocol: Protocol, names: list[str] | None, top: int) -> pd.DataFrame:
     gallery = len(pair[1].pids)
     found = []
-    for query in range(len(pair[0].pids)):
-        ranked = rank_list(*pair, protocol, query, top=top).reset_index()
+    for query, ranked in enumerate(rank_lists(*pair, protocol, top=top)):
+        ranked = ranked.reset_index()
         ranked.insert(0, "query", query if names is None else names[gallery + query])
         found.append(ranked)
     table = pd.concat(found, ignore_index=True)

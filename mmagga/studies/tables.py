@@ -193,7 +193,7 @@ def _comparisons(results: pd.DataFrame, precisions: pd.DataFrame, grid: Grid) ->
     same = comparison.against_itself(precisions)
     if len(same):
         rows = "; ".join(f"{label} {_difference(line)}" for label, line in same.iterrows())
-        notes.append(f"A row against itself, its first seed less the others: {rows}.")
+        notes.append(f"A row against itself, its first seed minus the others: {rows}.")
     return tuple(notes)
 
 
@@ -295,8 +295,10 @@ ATTENTION = {
     "response, filmed": ("response", "filmed", 1, 2),
     "response, object": ("response", "object", 1, 2),
     "response, person": ("response", "person", 1, 2),
-    "gain, as they are": ("gain over uniform weights", "none", 100, 1),
+    "gain, no occluder": ("gain over uniform weights", "none", 100, 1),
     "gain, filmed": ("gain over uniform weights", "filmed", 100, 1),
+    "gain, object": ("gain over uniform weights", "object", 100, 1),
+    "gain, person": ("gain over uniform weights", "person", 100, 1),
     "extra, filmed": ("extra gain under an occluder", "filmed", 100, 1),
     "extra, object": ("extra gain under an occluder", "object", 100, 1),
 }
@@ -339,15 +341,19 @@ ATTENTION_READING = (
     "Mean, 95 % interval over persons and networks; in brackets what weights from the masks (the "
     "soft oracle) reach within the bound of the network's temperature. No interval is printed for "
     "fewer than 20 persons.",
-    "Response, in nats: change of ln a for a token that is covered as a whole, less that under a "
+    "Response, in nats: change of ln a for a token that is covered as a whole, minus that under a "
     "placebo; threshold −0.02. Gain: points of mAP over uniform weights; extra: with the occluder "
-    "less with the placebo; threshold: the larger of 1 point and a quarter of the oracle's gain. "
-    "Reacts: response, also net of the untrained network and of new scoring layers; helps, helps "
-    "more: gain, extra gain. Guide: whether another person's guide moves the weights (guided) or "
-    "not (fixed template). Purity, 0 to 1: share of what a token reads that lies in its own band.",
+    "minus with the placebo; threshold: the larger of 1 point and a quarter of the oracle's gain. "
+    "Guide: whether another person's guide moves the weights (guided) or not (fixed template). "
+    "Purity, 0 to 1: share of what a token reads that lies in its own band.",
+    "Verdicts are those for filmed occluders or, where nothing was filmed, the weaker of those for "
+    "objects and persons. Reacts: the weakest of three, for the response itself (the only one "
+    "printed), minus that of the untrained network, and minus that of new scoring layers. Helps: "
+    "gain; helps more: extra gain. On photographs the mAP leaves little room for a gain.",
     "supported: the interval lies beyond the threshold, after Holm's correction; too small to "
     "matter: an effect below it; shown to be absent: the interval excludes an effect of that size, "
-    "harm included; cannot tell: everything else.",
+    "harm included; cannot tell: the interval contains the threshold, the oracle's gain is below it, "
+    "or there are fewer than 20 persons.",
 )
 
 
@@ -408,9 +414,12 @@ def files(results: Path) -> dict[Path, str]:
 
 def write_all(results: Path, runs: Path = RUNS) -> list[Path]:
     """Write every file of tables, our runs on the paper's data sets with them; return the paths."""
-    found = paper_results(runs)
+    found, path = paper_results(runs), Path(results) / "paper_sets.csv"
     if len(found):
-        write_csv(Path(results) / "paper_sets.csv", found.round(6))
+        if path.exists():  # runs of other machines stay
+            before = pd.read_csv(path)
+            found = pd.concat([before[~before["run"].isin(found["run"])], found])
+        write_csv(path, found.round(6))
     texts = files(results)
     for path, text in texts.items():
         write_text(path, text)

@@ -181,6 +181,10 @@ def test_a_threshold_and_merges(tmp_path):
     stored = people(noise=0.2)
     chosen = choose_threshold(stored)
     assert chosen.accepted == chosen.refused < 0.1
+    easy = dataclasses.replace(people(noise=0.0), splits=np.full(40, "train"))
+    both = [np.concatenate([getattr(side, f) for side in (stored, easy)])
+            for f in ("vectors", "names", "splits", "pids", "camids")]  # fmt: skip
+    assert choose_threshold(StoredEmbeddings(*both)) == chosen
     unknown = dataclasses.replace(people(20, noise=0.05, seed=5), pids=np.arange(20) + 1)
     merges = suggest_merges(unknown, chosen.distance)
     assert merges.columns.tolist()[:4] == ["camera", "track", "piece", "name"]

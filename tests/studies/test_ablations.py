@@ -84,6 +84,7 @@ def test_ticks_name_rows():
 def test_a_base_on_another_set(tmp_path):
     assert base_config("paper", "ilids_vid", tmp_path).ids_per_batch == 8
     assert base_config("study", root=tmp_path).root == tmp_path
+    assert base_config("paper", "synthetic", tmp_path).model.backbone == PAPER.model.backbone
     with pytest.raises(MmaggaError, match="paper"):
         base_config("demo", "mars")
     with pytest.raises(MmaggaError, match="gem_p"):
@@ -337,19 +338,60 @@ def test_rows_are_compared_over_the_seeds_that_both_have(lacking):
     assert lines.loc["b", "difference"] == pytest.approx(expected.difference)
 
 
-def test_rows_are_compared_over_all_splits_though_a_seed_lacks_one():
-    results, precisions = planted({"a": 0.0, "b": 0.1})
-    late = precisions.index.get_level_values("pid") >= 15
+def two_splits(gains, missing):
+    """`planted` on two splits, on the second of which b gains 0.2 more; (label, seed, split)s."""
+    _, precisions = planted(gains)
+    late = (precisions.index.get_level_values("pid") >= 15).astype(int)
     precisions.index = pd.MultiIndex.from_tuples(
-        [(int(second), *rest) for second, (_, *rest) in zip(late, precisions.index, strict=True)],
+        [(split, *rest) for split, (_, *rest) in zip(late, precisions.index, strict=True)],
         names=precisions.index.names,
     )
     for seed in (0, 1, 2):
-        precisions.loc[late, ("b", seed)] += 0.2  # on split 1 the gain is larger
-    for label in ("a", "b"):
-        precisions.loc[late, (label, 1)] = np.nan  # there seed 1 has not run
+        precisions.loc[late == 1, ("b", seed)] += 0.2
+    for label, seed, split in missing:
+        precisions.loc[late == split, (label, seed)] = np.nan
+    means = precisions.groupby("split").mean().stack(["label", "seed"], future_stack=True).dropna()
+    results = means.rename("mAP").reset_index()
+    others = ("rank-1", "rank-5", "rank-20", "mINP", "parameters", "gflops")
+    return results.assign(**dict.fromkeys(others, 0.5)), precisions
+
+
+def test_rows_are_compared_over_all_splits_though_a_seed_lacks_one():
+    results, precisions = two_splits({"a": 0.0, "b": 0.1}, [("a", 1, 1), ("b", 1, 1)])
     lines = comparison.summary(results, precisions, ["a", "b"])
     assert lines.loc["b", "difference"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_missing_run_leaves_seeds_in_the_interval_and_the_mean_inside():
+    whole = comparison.summary(*two_splits({"a": 0.0, "b": 0.0}, []), ["a", "b"])
+    gap = comparison.summary(*two_splits({"a": 0.0, "b": 0.0}, [("b", 2, 1)]), ["a", "b"])
+    widths = [lines.loc["b", "difference_high"] - lines.loc["b", "difference_low"]
+              for lines in (whole, gap)]  # fmt: skip
+    assert widths[1] > 0.8 * widths[0]
+    assert gap.loc["b", "n"] == 4  # two seeds on two splits
+    assert gap.loc["b", "low"] < gap.loc["b", "mAP"] < gap.loc["b", "high"]
+
+
+def test_seeds_of_different_splits_are_not_averaged():
+    missing = [(label, seed, 1 - seed) for label in "ab" for seed in (0, 1)]
+    results, precisions = two_splits({"a": 0.0, "b": 0.1}, missing)
+    two = precisions.drop(columns=[("a", 2), ("b", 2)])
+    lines = comparison.summary(results[results["seed"] < 2], two, ["a", "b"])
+    assert lines["n"].tolist() == [1, 1]
+    assert not lines["mAP"].isna().any()
+
+
+def test_what_cannot_be_told_from_the_best_is_a_tie():
+    results, precisions = planted({"a": 0.0, "b": 0.1}, seeds=(0,))
+    lines = comparison.summary(results, precisions.iloc[:, :0], ["a", "b"])
+    assert lines["tie"].tolist() == [True, True]
+
+
+def test_why_no_run_could_be_finished_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablations, "carry_out", lambda *_, **__: ["RUN: no data in ROOT"])
+    words = ["--runs", str(tmp_path), "--out", str(tmp_path)]
+    assert main(["ablate", "pooling", *words]) != 0
+    assert "no data in ROOT" in capsys.readouterr().err
 
 
 def test_cost_counts_no_classifier_and_every_frame():

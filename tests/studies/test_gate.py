@@ -25,7 +25,7 @@ def test_healthy_networks_pass():
         ({"dead_p1": 0.51}, "51% of the units of branch p1 are dead"),
         ({"guide": 0.95}, "guides of two clips have a cosine of 0.95"),
         ({"last_fifth": 0.02}, "last fifth of the steps gained 2.0 points"),
-        ({"last_fifth": float("nan")}, "last fifth"),
+        ({"last_fifth": float("nan")}, "not evaluated before its last fifth"),
         ({"mAP": 0.39}, "camera-centred thumbnail has mAP 40.0%"),
     ],
 )

@@ -160,7 +160,7 @@ def test_the_best_epoch_needs_several(table, config, tmp_path):
 def test_the_mean_over_splits_needs_several(table, config, tmp_path):
     means = (0.5, 0.6, 0.9)
     runs = [
-        logged(tmp_path, dataclasses.replace(config, split=split), mAP=mean)
+        logged(tmp_path, dataclasses.replace(config, split=split), mAP=mean, gallery=9 + split**2)
         for split, mean in enumerate(means)
     ]
     logged(tmp_path, dataclasses.replace(config, seed=3, split=3), mAP=0.0)  # another seed

@@ -129,6 +129,16 @@ def test_our_row_stands_where_a_run_on_that_test_set_exists(published, tmp_path)
     assert paper_table("III", published, ours).cells.iloc[-1]["", "Source"] == "not run"
 
 
+def test_runs_of_other_machines_stay_in_the_results(tmp_path):
+    shutil.copytree(DATA / "published", tmp_path / "published")
+    (tmp_path / "results").mkdir()
+    for name, mAP in (("here", 0.8), ("there", 0.9)):
+        save_run(tmp_path / name, "mars", 1980, split=int(name == "there"), mAP=mAP)
+        write_all(tmp_path / "results", tmp_path / name)
+    write_all(tmp_path / "results", tmp_path / name)
+    assert pd.read_csv(tmp_path / "results/paper_sets.csv")["mAP"].tolist() == [0.8, 0.9]
+
+
 def test_splits_are_averaged_and_counted(published, tmp_path):
     for split, mAP in enumerate((0.8, 0.9)):
         save_run(tmp_path, "ilids_vid", 150, split, mAP)
@@ -193,6 +203,13 @@ def test_html_is_escaped(evil):
     assert page.count("&lt;img") == 4  # caption, head, cell, note
     assert "mathjax_ignore" in page
     assert evil.html() == page
+
+
+def test_marks_of_html_are_tags():
+    cells = pd.DataFrame({"a": ["<1", "2"]})
+    page = Table(cells, pd.DataFrame({"a": ["bold", "second"]}), "caption").html()
+    assert "<b>&lt;1</b>" in page
+    assert "<u>2</u>" in page
 
 
 def test_markdown_is_escaped(evil):

@@ -4,9 +4,9 @@
 |---------------------|----------------------------------------------------------------------------|
 | supported           | lies beyond the smallest effect of interest, and p < 0.05 after Holm       |
 | too small to matter | lies above 0 and below the smallest effect of interest                     |
-| shown to be absent  | lies below the smallest effect of interest, and does not exclude 0         |
-| cannot tell         | holds the smallest effect of interest; or there are fewer than 20 persons, |
-|                     | or the oracle's weights do not gain as much                                |
+| shown to be absent  | lies below the smallest effect of interest, and contains 0 or lies below 0 |
+| cannot tell         | contains the smallest effect of interest; or there are fewer than 20       |
+|                     | persons, or the oracle's weights do not gain as much                       |
 
 Objects and persons, filmed or pasted, make the claims. White noise, which nobody claims anything
 about, and placebos, which hide nothing, are controls. The measures are net of the placebo already,
@@ -123,7 +123,7 @@ def word_for(
         return (SUPPORTED, "") if p < 0.05 else (CANNOT_TELL, "one of many claims, p ≥ 0.05")
     if high < smallest:
         return (TOO_SMALL if low > 0 else ABSENT), ""
-    return CANNOT_TELL, "the interval holds the smallest effect of interest"
+    return CANNOT_TELL, "the interval contains the smallest effect of interest"
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
