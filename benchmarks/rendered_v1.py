@@ -111,7 +111,8 @@ def made(
     tensors = {k: stored(v) for k, v in model.state_dict().items() if ".classifier." not in k}
     commit(out, lambda file: file.write(save(tensors)))
     last, clips = run.records("epochs")[-1], config.ids_per_batch * config.clips_per_id
-    test = {key: last["metrics"][key] for key in ("mAP", "rank-1", "queries", "identities")}
+    test = {key: round(100 * last["metrics"][key], 1) for key in ("mAP", "rank-1")}
+    test |= {key: last["metrics"][key] for key in ("queries", "identities")}
     return {
         "name": "RENDERED_V1",
         "network": "the baseline on a ResNet-18 with non-local blocks, 512 features",

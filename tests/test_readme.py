@@ -19,6 +19,7 @@ import tyro
 from mmagga import config
 from mmagga.__main__ import VERBS
 from mmagga.cli.flags import parse
+from mmagga.retrieval.uncertainty import holm
 from mmagga.studies import comparison
 from mmagga.studies.grids import GRIDS
 
@@ -130,14 +131,18 @@ def test_the_scores_are_the_committed_ones(name):
 
 
 def test_the_module_study_is_the_committed_one():
-    shown, path = table("modules"), RESULTS / "ablations-modules-study.csv"
-    summary = comparison.summary(*comparison.read(path), GRIDS["modules"].rows)
-    for label, line in summary.iterrows():
-        wanted = [line["mAP"], line["mAP sd"]]
-        if label != "baseline":
-            wanted += [line["difference"], line["difference_low"], line["difference_high"]]
-        found = shown[label][: len(wanted)]
-        assert found == pytest.approx([100 * x for x in wanted], abs=0.0501), label
+    shown, path = table("modules"), RESULTS / "ablations-modules-short.csv"
+    results = comparison.read(path)
+    long = comparison.read(RESULTS / "ablations-modules-study.csv")
+    short, long = (comparison.summary(*read, GRIDS["modules"].rows) for read in (results, long))
+    dead = results[0].filter(like="dead_").groupby(results[0]["label"]).max().max(axis=1)
+    for label, line in short.iterrows():
+        columns = ["mAP", "mAP sd"] + [*comparison.DIFFERENCE[:3]] * (label != "baseline")
+        wanted = [*line[columns].dropna(), dead[label], *long.loc[label, ["mAP", "mAP sd"]]]
+        found = shown[label]
+        assert found[:-3] == pytest.approx([100 * x for x in wanted[:-3]], abs=0.0501), label
+        assert found[-3] == pytest.approx(100 * dead[label], abs=0.501), label
+        assert found[-2:] == pytest.approx([100 * x for x in wanted[-2:]], abs=0.0501), label
     _, yardsticks = comparison.read_more(path)
     for row in yardsticks[yardsticks["method"] == "camera-centred thumbnail"].itertuples():
         assert shown[row.method] == pytest.approx([100 * row.mAP], abs=0.0501)
@@ -149,9 +154,9 @@ def test_the_attention_table_is_the_committed_one():
     found = arms.loc["occluders"]
     interval, occluders = ["value", "low", "high"], ["filmed", "object", "person"]
     for name, measure, branch, columns in (
-        ("GGA's weights less uniform ones", "gain over uniform weights", "parts", interval),
-        ("oracle weights within the bound, less uniform ones", "gain over uniform weights", "parts",
-         ["ceiling"]),
+        ("GGA's weights minus uniform ones", "gain over uniform weights", "parts", interval),
+        ("oracle weights within the bound, minus uniform ones", "gain over uniform weights",
+         "parts", ["ceiling"]),
         ("what the occluder costs", "harm (AP)", "all", interval),
         ("of it, by changed weights", "harm (AP) through the weights", "all", interval),
     ):  # fmt: skip
@@ -167,18 +172,17 @@ def test_the_attention_table_is_the_committed_one():
     assert f"loses {-100 * taught:.1f} points" in said
 
 
-def test_the_short_study_is_the_committed_one():
-    path = RESULTS / "ablations-modules-short.csv"
-    lines = 100 * comparison.summary(*comparison.read(path), GRIDS["modules"].rows)
-    whole, first = lines.loc["MMA-GGA"], lines.loc["baseline"]
-    ends = [whole[f"difference{end}"] for end in ("", "_low", "_high")]
+def test_the_words_on_the_module_study_are_those_of_its_results():
     said = " ".join(README.split()).replace("−", "-")
-    assert f"{whole['mAP']:.1f} ± {whole['mAP sd']:.1f}, the baseline at" in said
-    assert f"the baseline at {first['mAP']:.1f} ± {first['mAP sd']:.1f}:" in said
-    assert "{:.1f} ({:.1f} to {:.1f}) over persons and seeds".format(*ends) in said
-    same = 100 * comparison.against_itself(comparison.read(path)[1])
-    for line in same[["difference", "difference_low", "difference_high"]].to_numpy():
-        assert "{:.1f} ({:.1f} to {:.1f})".format(*line) in said
+    for base, words in (("short", "significant (p ≥ {:.2f};"), ("study", "alone, p ≥ {:.2f})")):
+        results = comparison.read(RESULTS / f"ablations-modules-{base}.csv")
+        lines = comparison.summary(*results, GRIDS["modules"].rows)
+        assert words.format(holm(lines["p"].dropna().to_numpy()).min()) in said
+        if base == "short":
+            same = 100 * comparison.against_itself(results[1]).sort_values("difference")
+            ends = [*same.iloc[0, :3], *same.iloc[-1, :3]]
+            span = "{:.1f} ({:.1f} to {:.1f}) to {:.1f} ({:.1f} to {:.1f})".format(*ends)
+            assert f"first seed minus its others: from {span}" in said
 
 
 def test_the_start_weights_have_the_scores_of_their_card():

@@ -64,7 +64,7 @@ def brush_view(
     top = h + 26
     bottom = _change_bars(draw, bars, top, limits)
     if changes:
-        text(draw, (0, bottom + 6), "ln weight of the covered, less others:", 10, bold=True)
+        text(draw, (0, bottom + 6), "ln weight of the covered, minus others:", 10, bold=True)
     for k, (name, words) in enumerate(changes.items()):
         text(draw, (0, bottom + 20 + 13 * k), f"{name} {words}", 10, width=BRUSH_WIDTH - 4)
     return Drawn(image, spots)

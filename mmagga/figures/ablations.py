@@ -28,7 +28,7 @@ def ablation_figure(summary: pd.DataFrame, results: pd.DataFrame, *, title: str)
             axes.plot(seeds, [place + 0.22] * len(seeds), "o", color=GREY, ms=4.5, label="one seed")
             if pd.notna(line["low"]):
                 axes.plot([100 * line["low"], 100 * line["high"]], [place] * 2, color=BLUE, lw=2.5,
-                          label="95 % interval of the mean")  # fmt: skip
+                          label="95 % interval")  # fmt: skip
             axes.annotate(f"{mean:.1f}", (mean, place), (0, 7), textcoords="offset points",
                           ha="center", fontsize=9)  # fmt: skip
         axes.set_yticks(range(len(summary)), summary.index)

@@ -134,7 +134,7 @@ def attention_sheet(
                 _mark(axes, frames.shape, masks, padded)
             _number_frames(grid[-1, block], frames.shape, padded)
             _colour_bar(figure, scale, grid[:, block])
-        for axes, label in zip(grid[:, 0], ["frames", *(BRANCHES[name] for name in names)]):
+        for axes, label in zip(grid[:, 0], ["clip", *(BRANCHES[name] for name in names)]):
             axes.set_ylabel(label, rotation=0, ha="right", va="center")
         if limit != math.e:
             grid[0, 0].set_title(f"Weight, AUTO-CONTRAST: ends at {limit:.3g}", color=RED)

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from mmagga.figures.style import BLACK, BLUE, COLOURS, GREEN, GREY, ORANGE, STYLE
 
@@ -15,7 +16,7 @@ FOREST: Mapping[str, str] = {
     "response": "response to the occluder\n(nats; left: less weight)",
     "weight removed": "weight taken off it\n(share)",
     "gain over uniform weights": "gain over uniform weights\n(AP)",
-    "extra gain under an occluder": "gain, less that without\nthe occluder (AP)",
+    "extra gain under an occluder": "gain minus that without\nthe occluder (AP)",
 }
 """Measures of the forest plot, with their units."""
 
@@ -39,7 +40,7 @@ _SHORT = {
     "shown to be absent": "absent",
     "cannot tell": "cannot tell",
 }
-_NAMES = {"global": "frames", "parts": "all parts", "none": "as they are"}
+_NAMES = {"parts": "all parts", "none": "no occluder"}
 
 
 def forest_figure(
@@ -134,7 +135,8 @@ def harm_figure(table: pd.DataFrame, *, title: str) -> Figure:
     `table` is `Battery.table`; the two parts add up to the whole. Bars are 95 % intervals over
     persons (and networks).
     """
-    units = {"AP": ("cost in average precision (points)", 100), "margin": ("cost in margin", 1)}
+    units = {"AP": ("cost in average precision (points)", 100)}
+    units |= {"margin": ("cost in margin (cosine)", 1)}
     harm = table[table["measure"].str.startswith("harm (")]
     occluders = list(harm["occluder"].unique())
     with plt.rc_context(STYLE):
@@ -169,8 +171,8 @@ _LINES = {
     ("soft oracle", "parts"): ("oracle weights within the bound", COLOURS[2], "--", "D"),
 }
 _AXES = {
-    "area": "area of the occluder (% of a frame, in half of the frames)",
-    "frames": "covered frames (of the clip's, 30 % of each)",
+    "area": ("by area", "area of the occluder (% of a frame, in half of the frames)"),
+    "frames": ("by frames", "covered frames (of the clip's, 30 % of each)"),
 }
 
 
@@ -186,16 +188,18 @@ def robustness_figure(curves: pd.DataFrame, *, title: str) -> Figure:
             figsize=(9.6, 1.2 + 2.9 * len(occluders)),
         )  # fmt: skip
         for line, occluder in zip(grid, occluders):
-            for axes, (axis, label) in zip(line, _AXES.items()):
+            for axes, (axis, (by, label)) in zip(line, _AXES.items()):
                 found = curves[(curves["occluder"] == occluder) & (curves["axis"] == axis)]
                 _curves(axes, found, 100 if axis == "area" else 1)
-                axes.set(title=f"pasted: {occluder}", xlabel=label)
+                axes.set(title=f"pasted {occluder}, {by}", xlabel=label)
             line[0].set_ylabel("mAP (%)")
         lowest = 100 * curves[["mAP", "low"]].min(axis=None)
         grid[0, 0].set_ylim(max(0, lowest - 3), 102)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9)
+        band = Patch(color=GREY, alpha=0.3, lw=0, label="95 % over persons")
+        figure.legend([*handles, band], [*labels, band.get_label()], loc="outside lower left",
+                      ncols=3, fontsize=9)  # fmt: skip
     return figure
 
 

@@ -112,7 +112,7 @@ def dataset_figure(tracklets: Tracklets) -> Figure:
 
 
 def batch_sheet(before: np.ndarray, after: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Draw clips (B, T, H, W, 3) as read and as the network sees them, side by side."""
+    """Draw clips (B, T, H, W, 3) as read and as the network gets them, side by side."""
     with plt.rc_context(STYLE):
         b, t, h, w, _ = before.shape
         size = (11, b * (5.3 * h / ((w + 2) * t)) + 0.9)

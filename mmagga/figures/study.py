@@ -26,11 +26,11 @@ PANELS = {
         "Do the weights\nimprove retrieval?", "mAP over uniform weights, points", 100
     ),
     "extra gain under an occluder": (
-        "Do they help more\nunder an occluder?", "that gain less the one without, points", 100
+        "Do they help more\nunder an occluder?", "that gain minus the one without, points", 100
     ),
 }  # fmt: skip
 """Measure: its question, axis and unit."""
-_NAMES = {"parts": "all parts", "global": "frames", "none": "as they are"}
+_NAMES = {"parts": "all parts", "none": "no occluder"}
 _MARKS = "osD^vP"
 
 

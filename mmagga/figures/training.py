@@ -46,7 +46,7 @@ def learning_curves(
 
 
 def _losses(axes: Axes, steps: pd.DataFrame) -> None:
-    names = {"cross_entropy": "cross-entropy, all branches", "triplet": "triplet"}
+    names = {"cross_entropy": "cross-entropy, all branches (thin: each step)", "triplet": "triplet"}
     for (name, label), colour in zip(names.items(), COLOURS, strict=False):
         if name in steps:
             axes.plot(steps["step"], steps[name], color=colour, alpha=0.25, lw=1)

@@ -103,7 +103,7 @@ def time_ridge(
                 axes.plot(x, y, color=BLACK, lw=1, marker="o", ms=2.5)
         axes.set_yticks(range(bands), [f"band {band + 1}" for band in range(bands)])
         axes.set_ylim(bands - 0.4, -0.6)
-        note = f"half the way to the next line: {step:.3g} times the uniform weight"
+        note = f"half a row = {step:.3g} × the uniform weight"
         axes.set_title(note, loc="right", fontsize=9, fontweight="normal", color=GREY)
         if occluded is not None:
             grid[1, 0].fill_between(np.arange(frames) + 1, 100 * occluded, color=GREY, lw=0)

@@ -71,7 +71,7 @@ def beside_yardsticks(opened: OpenedRun) -> Section:
         "mAP (%)": rows["mAP"].map(_percent),
         "rank-1 (%)": rows["rank-1"].map(_percent),
     })  # fmt: skip
-    note = "thumbnail: 16×8 pixels; camera-centred: less the mean of its camera in training."
+    note = "thumbnail: 16×8 pixels; camera-centred: minus the mean of its camera in training."
     return Section("Non-learned baselines", tables=(table(cells, "The same queries", note),))
 
 

@@ -191,7 +191,7 @@ def crossed_difference(a: pd.DataFrame, b: pd.DataFrame, by: str = "pid") -> Pai
     a column are left out.
 
     Interval and p come from Student's t. Its variance is that of the mean over persons plus that
-    over seeds, less that of a person under a seed, which both hold; its degrees of freedom are
+    over seeds, minus that of a person under a seed, which both hold; its degrees of freedom are
     Satterthwaite's. Seeds are too few to be resampled: with three, intervals from draws of
     persons and seeds together cover 90 to 99 % of true differences, these 93 to 98 %. With one
     seed against two, p is below 0.05 in up to 13 % of comparisons of a row with itself. All are

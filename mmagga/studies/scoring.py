@@ -36,7 +36,7 @@ class Judged:
     scores: Scores
     methods: pd.DataFrame
     """One row per method, the model's first: mAP with its 95 % interval, rank-1, mINP, and the
-    model's mAP less the method's, with interval and p."""
+    model's mAP minus the method's, with interval and p."""
     ledger: pd.DataFrame
     """See `mmagga.studies.ledger`."""
     ranks: pd.DataFrame
@@ -67,7 +67,7 @@ class Judged:
                 "95 %": [f"{100 * low:.1f}–{100 * high:.1f}" for low, high in ends],
                 "rank-1": [f"{100 * value:.1f}" for value in rows["rank-1"]],
                 "mINP": [f"{100 * value:.1f}" for value in rows["mINP"]],
-                "model less method (95 %)": [
+                "model − method (95 %)": [
                     "–" if np.isnan(gain) else f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
                     for gain, low, high in gains
                 ],

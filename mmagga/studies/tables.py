@@ -169,7 +169,8 @@ def ablation_table(
         *_missing(name, base, lines), *gate, *_comparisons(results, precisions, grid), *READING,
         f"Δ is to {lines.index[lines['n'] > 0][0]}.",
     )  # fmt: skip
-    return Table(cells, marks, f"{grid.question} {_conditions(results)}", notes)
+    of = f"Base {base}. " if base in BASES else ""
+    return Table(cells, marks, f"{grid.question} {of}{_conditions(results)}", notes)
 
 
 def _without_learning(yardsticks: pd.DataFrame | None) -> list[dict[str, str]]:
@@ -352,8 +353,8 @@ ATTENTION_READING = (
     "gain; helps more: extra gain. On photographs the mAP leaves little room for a gain.",
     "supported: the interval lies beyond the threshold, after Holm's correction; too small to "
     "matter: an effect below it; shown to be absent: the interval excludes an effect of that size, "
-    "harm included; cannot tell: the interval contains the threshold, the oracle's gain is below it, "
-    "or there are fewer than 20 persons.",
+    "harm included; cannot tell: the interval contains the threshold, the oracle's gain is below "
+    "it, or there are fewer than 20 persons.",
 )
 
 

@@ -36,7 +36,7 @@ def test_a_row_for_each_arm_and_branch(study):
     assert row["extra, object"] == "2.0 (−8.0 to 12.0)"
     assert row["helps more"] == "shown to be absent"
     assert row["purity"] == "0.93"
-    assert row["response, filmed"] == row["gain, as they are"] == "–"
+    assert row["response, filmed"] == row["gain, no occluder"] == "–"
 
 
 def test_the_picture_shows_mean_ends_and_the_best(study):

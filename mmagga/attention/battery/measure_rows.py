@@ -7,7 +7,7 @@
 | weight removed               | how much of the occluder's uniform weight is taken off?    |
 | ranking                      | do clean tokens weigh more than covered ones, however      |
 |                              | little? P(clean > covered) - 1/2                           |
-| contribution on the occluder | share of positive contribution there, less its area        |
+| contribution on the occluder | share of positive contribution there, minus its area       |
 | max/min ratio, entropy, …    | is there any difference between tokens?                    |
 | moved by another guide       | spread of the change under another person's guide over     |
 |                              | the spread within the clip; below 0.1 a fixed template     |
@@ -15,7 +15,7 @@
 | stable cues                  | torso and bag against arms, legs, background: ln of weight |
 | purity, …                    | what MMA reads: stripes, or something learned?             |
 
-The first five are those under the occluder less those under its placebo, which covers the same
+The first five are those under the occluder minus those under its placebo, which covers the same
 place with the person's own pixels; the placebos' own rows compare them with the clean clip. All are
 measured on what a token reads through its MMA matrix, and clips count by how much of that differs.
 """
@@ -86,7 +86,7 @@ def reaction_values(observed: Observed, untrained: Observed, head: Head) -> list
 
 
 def learned_responses(clips: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the responses less those of a network or of layers that learned nothing.
+    """Return the rows of the responses minus those of a network or of layers that learned nothing.
 
     `clips` has the columns of `pooling.clip_values`.
     """

@@ -53,7 +53,7 @@ def did(
 ) -> np.ndarray:
     """Measure the response to an occluder in nats: (B,).
 
-    The change of log attention on the occluded tokens less that on the clean tokens of the same
+    The change of log attention on the occluded tokens minus that on the clean tokens of the same
     clip (difference in differences). Negative: the occluder lost weight. A position that is always
     attended cancels out.
     """

@@ -1,6 +1,6 @@
 """Erasure of tokens and deletion of pixels, scored by the change of the margin.
 
-The score is a margin, the cosine to the right person's mean vector less the largest cosine to
+The score is a margin, the cosine to the right person's mean vector minus the largest cosine to
 another's, because a similarity alone may fall although the rank does not.
 """
 
@@ -65,7 +65,7 @@ def erasure(
         generator: for the random orders.
 
     Returns:
-        For each branch the mean loss of margin over `ERASED`, less that of random orders, where
+        For each branch the mean loss of margin over `ERASED` minus that of random orders, where
         tokens go by weight ("weight"), contribution ("contribution"), or by the loss that each
         alone causes ("alone", about the ceiling); and "tau", Kendall's correlation of weight and
         that loss.

@@ -5,12 +5,12 @@ same weights, an oracle's too.
 
 | measure                            | question                                                 |
 |------------------------------------|----------------------------------------------------------|
-| gain over uniform weights          | average precision with GGA's weights less that with      |
+| gain over uniform weights          | average precision with GGA's weights minus that with     |
 |                                    | uniform ones, on clips of this kind                      |
-| extra gain under an occluder       | that gain, less the gain under the placebo               |
+| extra gain under an occluder       | that gain minus the gain under the placebo               |
 | harm (AP), harm (margin)           | what the occluder costs, of average precision and margin |
 | … through the weights, the content | its two parts, which add up to it, see `harm`            |
-| flatter than uniform               | drop of AP over area and frames, uniform less GGA        |
+| flatter than uniform               | drop of AP over area and frames, uniform minus GGA       |
 
 The ceiling is the gain of oracle weights within GGA's bound, in queries and gallery alike:
 ∝ exp(-covered share / temperature), or the same with all that is covered by a tenth or more
@@ -290,7 +290,7 @@ def swap_table(results: Results, draws: Resampling) -> pd.DataFrame:
     """Tabulate mAP and rank-1 of each swap and occluder, and what GGA gains over the swap.
 
     Columns swap, branch, occluder, mAP, low, high, rank1, gain, gain_low, gain_high; gain is the
-    mAP of GGA less that of the swap on the same clips.
+    mAP of GGA minus that of the swap on the same clips.
     """
     rows = []
     for (condition, swap), found in results.items():
@@ -344,7 +344,7 @@ def curve_table(
 def curve_values(
     results: Results, occluders: Sequence[str], frames: int, head: Head
 ) -> list[pd.DataFrame]:
-    """Measure the mean drop of AP with uniform weights less that with GGA, over the curves."""
+    """Measure the mean drop of AP with uniform weights minus that with GGA, over the curves."""
     rows = []
     for occluder in occluders:
         conditions = dict.fromkeys(curve_conditions(occluder, frames))
