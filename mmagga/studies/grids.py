@@ -76,9 +76,9 @@ def _at_rate(rate: float) -> Callable[[Config], tuple[StageConfig, ...]]:
     """Train the first stage at `rate`, and the last one in its proportion to the first."""
 
     def stages(base: Config) -> tuple[StageConfig, ...]:
-        first = base.stages[0].lr
+        factor = rate / base.stages[0].lr
         return tuple(
-            stage if stage.trainable == "mma" else replace(stage, lr=stage.lr / first * rate)
+            stage if stage.trainable == "mma" else replace(stage, lr=stage.lr * factor)
             for stage in base.stages
         )
 

@@ -59,6 +59,12 @@ def test_what_is_switched_off_and_what_is_empty_survive_the_command_line(tmp_pat
     assert parse(command(config)[1:]) == (config, RUNS, False)
 
 
+def test_grids_share_runs_of_one_configuration():
+    (rate,) = cells(Grid("", {"": GRIDS["rates"].rows["MMA-GGA, 0.00015"]}), STUDY)
+    (recipe,) = cells(Grid("", {"": GRIDS["recipe"].rows["as it is"]}), STUDY)
+    assert rate.run.folder == recipe.run.folder
+
+
 def test_stages_in_which_nothing_would_learn_are_left_out():
     for changes in (
         {"model.name": "baseline"},
