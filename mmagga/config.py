@@ -256,6 +256,8 @@ def check_settings(config: Config) -> None:
         if not (low <= value <= high and math.isfinite(value)):
             wanted = f"at least {low}" if high == _ANY else f"from {low} to {high}"
             raise SettingError(f"{name}: {wanted}, not {value}")
+    if config.ids_per_batch * config.clips_per_id < 2:
+        raise SettingError("ids_per_batch × clips_per_id: at least 2 clips, not 1")
 
 
 def stage_of(config: Config, epoch: int) -> tuple[int, int]:

@@ -103,6 +103,11 @@ def test_numbers_that_no_run_can_have(name, value):
         check_settings(dataclasses.replace(DEMO, **{group or field: value}))
 
 
+def test_a_batch_of_one_clip_is_refused():
+    with pytest.raises(SettingError, match="at least 2 clips"):
+        check_settings(dataclasses.replace(DEMO, ids_per_batch=1, clips_per_id=1))
+
+
 @pytest.mark.parametrize("config", [DEMO, PAPER, preset("ilids_vid", Path("d"))])
 def test_presets_can_be_run(config):
     check_settings(config)

@@ -85,6 +85,8 @@ def search(
 
     if threshold is not None and merges is None:
         raise SettingError("--threshold says which pairs go into --merges FILE: give both")
+    for path in filter(None, (out, merges)):
+        require_writable(path)
     stored = load_embeddings(file)
     table = nearest(stored, query, top)
     if out is not None:
@@ -144,11 +146,13 @@ def score(
 
     if (dataset is None) != (root is None):
         raise SettingError("--dataset and --root belong together: give both or neither")
+    folder = out or file.with_name(f"{file.stem}-scores")
+    require_writable(folder / "tables.md")
     stored = load_embeddings(file)
     tracklets = None if dataset is None else load_checked(dataset, root, split)
     judged = judge(stored, tracklets, protocol=protocol, size=(height, width), top=top)
     print(f"{judged.table(file.stem).markdown()}\n{show(judged.ledger)}")
-    for path in judged.write(out or file.with_name(f"{file.stem}-scores"), file.stem):
+    for path in judged.write(folder, file.stem):
         print(path)
 
 

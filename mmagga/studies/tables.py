@@ -250,7 +250,9 @@ def _difference(line: pd.Series) -> str:
 
 
 def _p(p: float) -> str:
-    return NONE if np.isnan(p) else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+    if np.isnan(p):
+        return NONE
+    return "< 0.0001" if p < 0.00005 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
 
 def _number(value: float, digits: int) -> str:

@@ -201,3 +201,11 @@ def test_a_threshold_and_merges(tmp_path):
     )
     assert len(pd.read_csv(tmp_path / "who.csv")) == 20
     assert main(["search", str(tmp_path / "own.npz"), "--merges", str(tmp_path / "w.csv")]) == 3
+
+
+@pytest.mark.parametrize("verb", ["search", "score"])
+def test_a_place_that_cannot_be_written_is_named_before_the_work(verb, tmp_path, capsys):
+    (tmp_path / "taken").write_text("")  # a file, where a folder is wanted
+    words = [verb, str(tmp_path / "none.npz"), "--out", str(tmp_path / "taken" / "here")]
+    assert main(words) == 2
+    assert "cannot be written" in capsys.readouterr().err
