@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from mmagga.errors import DataError, NumericError
 from mmagga.retrieval import PROTOCOLS, Embeddings, Protocol, distances, evaluate, rank_list
+from mmagga.retrieval.metrics import rank_lists
 
 PARITY = Path(__file__).parents[1] / "parity"
 PLAIN = PROTOCOLS["query_gallery"]
@@ -291,8 +292,10 @@ def test_inputs_are_left_alone(dtype):
 def test_rank_lists_tell_the_same_story(name):
     query, gallery = random_set(25, 1), random_set(120, 2)
     per_query = evaluate(query, gallery, PROTOCOLS[name]).per_query
-    for row in per_query.itertuples():
+    lists = rank_lists(query, gallery, PROTOCOLS[name], top=1000)
+    for row, listed in zip(per_query.itertuples(), lists, strict=True):
         ranked = rank_list(query, gallery, PROTOCOLS[name], row.query, top=1000, chunk=17)
+        pd.testing.assert_frame_equal(ranked, listed)
         hits = ranked.index[ranked["match"]]
         assert len(hits) == row.matches
         assert not ((ranked["pid"] == row.pid) & (ranked["camid"] == row.camid)).any()
