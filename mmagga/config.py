@@ -229,7 +229,7 @@ _RANGES = {
     "workers": (0, 1024),
     "checkpoint_every": (0, _ANY),
     "model.width": (1, _ANY),
-    "model.temperature": (1e-6, _ANY),
+    "model.temperature": (0.01, _ANY),
     "model.gem_p": (1e-6, _ANY),
     "augment.flip": (0, 1),
     "augment.pad": (0, _ANY),

@@ -4,6 +4,7 @@ No widgets and no pictures here.
 """
 
 import copy
+import math
 from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -85,6 +86,11 @@ class Seen(NamedTuple):
     """(n, T) bool: frames that only fill up the last clip."""
     occluders: np.ndarray | None
     """(n, T, H, W) bool where masks exist."""
+
+
+def block_size(height: int, width: int) -> int:
+    """Return the side of the largest square blocks that fill an image, at least four a row."""
+    return max(b for b in range(1, width // 4 + 1) if math.gcd(height, width) % b == 0)
 
 
 class BrowserState(OpenedRun):
@@ -284,7 +290,7 @@ class BrowserState(OpenedRun):
 
     def occlusion(self, seen: Seen, clip: int, other: int) -> np.ndarray:
         """Return how much the clip's similarity to `other` drops where a block is covered."""
-        return self._asked(occlusion_map, seen, clip, other, block=self.size[1] // 4)
+        return self._asked(occlusion_map, seen, clip, other, block=block_size(*self.size))
 
     def _asked(
         self, method: Callable[..., Tensor], seen: Seen, clip: int, other: int, **options: Any

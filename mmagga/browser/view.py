@@ -354,7 +354,7 @@ def _touch(
 def _within_e(state: BrowserState, swap: Reweighting) -> bool:
     """Whether the weights shown are GGA's own, or flatter: none then passes 1/e or e."""
     largest = max((limit(state.head, name) for name in state.head.mma), default=math.inf)
-    return swap.how == "gga" and largest ** (1 / swap.temperature) <= math.e
+    return swap.how == "gga" and math.log(largest) / swap.temperature <= 1
 
 
 def _bars(before: Attention, after: Attention, frame: int) -> Bars:

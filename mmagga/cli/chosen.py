@@ -38,15 +38,3 @@ def run_config(run: Path, dataset: str | None, root: Path | None, device: str) -
         device=device,
         packed=packed,
     )
-
-
-def result_path(run: Path, stem: str, tracklets: Any, suffix: str = "") -> Path:
-    """Name a result in the run folder, after the data set and its folder if not the run's own."""
-    from mmagga.runs.run import Run
-
-    if tracklets is None or Run(run).is_of(tracklets):
-        return run / f"{stem}{suffix}"
-    name = tracklets.dataset
-    if name == Run(run).load_config().dataset:
-        name = f"{name}-{tracklets.root.resolve().name}"
-    return run / f"{stem}-{name}{suffix}"

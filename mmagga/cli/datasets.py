@@ -61,6 +61,7 @@ def check(
     dataset: str,
     root: Path,
     *,
+    split: int = 0,
     on_bad: Literal["error", "drop"] = "error",
     verify: bool = False,
     workers: int | None = None,
@@ -72,6 +73,8 @@ def check(
     Args:
         dataset: Its name, such as mars.
         root: Its folder; nothing is written there.
+        split: Which of ten splits, where there are ten: all share an index if they have the same
+            persons.
         on_bad: Stop at bad frames, naming them, or leave them out and count them.
         verify: Only compare every file with the hash in the index, to find bit rot.
         workers: Processes; by default one for each CPU.
@@ -79,7 +82,7 @@ def check(
     from mmagga.data import load_tracklets
     from mmagga.data.files import index
 
-    tracklets = load_tracklets(dataset, root)
+    tracklets = load_tracklets(dataset, root, split)
     if verify:
         print(f"{index.verify(tracklets, workers=workers):,} frames unchanged")
     else:
@@ -91,6 +94,7 @@ def pack(
     root: Path,
     out: Path,
     *,
+    split: int = 0,
     height: int = 256,
     width: int = 128,
 ) -> None:
@@ -102,6 +106,7 @@ def pack(
         dataset: Its name, such as mars.
         root: Its folder.
         out: The file to write.
+        split: Which of ten splits, where there are ten.
         height: Pixels that frames are resized to.
         width: Pixels that frames are resized to.
     """
@@ -109,7 +114,7 @@ def pack(
     from mmagga.data.files.packed import pack
 
     require_writable(out)
-    pack(load_checked(dataset, root), out, (height, width))
+    pack(load_checked(dataset, root, split), out, (height, width))
     print(f"packed: {out}, {out.stat().st_size / 1e9:.3g} GB. Use it: --packed {out}")
 
 

@@ -4,7 +4,7 @@ import inspect
 import os
 from pathlib import Path
 
-from mmagga.cli.chosen import result_path, run_config, run_folder
+from mmagga.cli.chosen import run_config, run_folder
 from mmagga.errors import MmaggaError
 from mmagga.system.files import require_writable
 
@@ -71,7 +71,7 @@ def evaluate(
         tracklets = load_for(config) if here.first else None
         if here.first:
             stem = "queries-partial" if partial else "queries"
-            out = out or result_path(folder, stem, tracklets, ".csv")
+            out = out or Run(folder).result_path(stem, tracklets, ".csv")
             require_writable(out)
         from_first(None)
         run, tracklets = folder, tracklets or load_for(config)
@@ -119,7 +119,7 @@ def ledger(
     run = run_folder(run)
     config = run_config(run, dataset, root, device)
     tracklets = load_for(config)
-    out = out or result_path(run, "ledger", tracklets, ".csv")
+    out = out or Run(run).result_path("ledger", tracklets, ".csv")
     require_writable(out)
     table = ledger(Run(run).load_model(resolve_device(device)), tracklets, config)
     if Run(run).is_of(tracklets):
@@ -164,7 +164,7 @@ def attention(
     if config.model.name == "baseline":
         raise MmaggaError(f"{run} is a baseline, which has no attention: give a run of mmagga")
     tracklets = load_for(config)
-    out = out or result_path(run, "attention", tracklets)
+    out = out or Run(run).result_path("attention", tracklets)
     require_writable(out / "battery.csv")
     model = Run(run).load_model(resolve_device(device))
     found = battery(model, untrained_like(model, config), tracklets, config, tracklets_limit=clips)
@@ -201,7 +201,7 @@ def report(
 
     run = run_folder(run)
     config = run_config(run, dataset, root, device)
-    out = out or result_path(run, "report", None if root is None else load_for(config), ".html")
+    out = out or Run(run).result_path("report", None if root is None else load_for(config), ".html")
     require_writable(out)
     print(write(Run(run), config, out, embed=embed))
 

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from mmagga.data.tracklets import Tracklets
+from mmagga.errors import DataError
 
 BACKGROUND, OCCLUDER, HEAD, TORSO, ARMS, LEGS, BAG, SHOES = range(8)
 
@@ -33,15 +34,24 @@ PALETTE = {
 
 
 def has_masks(tracklets: Tracklets) -> bool:
-    """Whether the data set says what every pixel shows."""
-    return (tracklets.root / "masks").is_dir()
+    """Whether the data set was rendered with masks; folders of this name by others do not count."""
+    root = tracklets.root
+    return (root / "masks").is_dir() and (root / "info" / "dataset.json").is_file()
 
 
 def read_masks(tracklets: Tracklets, row: int) -> np.ndarray:
-    """Read the masks of tracklet `row` of a rendered set: (T, H, W) uint8 of `LABELS`."""
+    """Read the masks of tracklet `row` of a rendered set: (T, H, W) uint8 of `LABELS`.
+
+    Raises DataError where one is missing or damaged.
+    """
     files = (path.relative_to(tracklets.root) for path in tracklets.frames(row))
-    masks = tracklets.root / "masks"
-    return np.stack([np.asarray(Image.open(masks / f.with_suffix(".png"))) for f in files])
+    paths = [tracklets.root / "masks" / f.with_suffix(".png") for f in files]
+    try:
+        return np.stack([np.asarray(Image.open(path)) for path in paths])
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the masks in {paths[0].parent} cannot be read ({error}): render the data set again"
+        ) from error
 
 
 def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -21,7 +21,7 @@ def cmc_band_figure(bands: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.8))
         lines = {}  # handed to the legend one by one: by itself it drops names that begin with "_"
-        for (name, band), colour, mark in zip(bands.items(), COLOURS, "os^Dv", strict=False):
+        for (name, band), colour, mark in zip(bands.items(), cycle(COLOURS), cycle("os^Dv")):
             first = band.iloc[0]
             label = f"{name}: rank-1 {first['mean']:.1%} ({first['low']:.1%}–{first['high']:.1%})"
             (lines[label],) = axes.plot(
@@ -78,7 +78,7 @@ def camera_figure(pairs: pd.DataFrame, *, title: str) -> Figure:
             vmin=10 * np.floor(np.nanmin(table.to_numpy(float)) / 10),
             annot_kws={"fontsize": 9}, cbar_kws={"label": "mAP (%); n: queries"},
         )  # fmt: skip
-        axes.set(xlabel="camera of the match; the query's own does not count")
+        axes.set(xlabel="camera of the match")
         axes.set(ylabel="camera of the query")
         axes.tick_params(axis="y", rotation=0)
         axes.grid(False)
@@ -91,7 +91,7 @@ def embedding_figure(points: pd.DataFrame, *, title: str) -> Figure:
 
     Seven colours tell neighbours apart, the number tells the person; the marker is the camera.
     """
-    cameras = dict(zip(sorted(points["camid"].unique()), "os^Dv<>p"))
+    cameras = dict(zip(sorted(points["camid"].unique()), cycle("os^Dv<>p")))
     maps = {"pca": "PCA", "tsne": f"t-SNE, perplexity {points.attrs['perplexity']:.3g}"}
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(1, 2, figsize=(11, 5.4))
@@ -101,7 +101,7 @@ def embedding_figure(points: pd.DataFrame, *, title: str) -> Figure:
                 for a, b in zip(x, y):
                     axes.plot([x.mean(), a], [y.mean(), b], color=colour, lw=0.6, alpha=0.6)
                 for camid, seen in mine.groupby("camid"):
-                    axes.plot(seen[f"{name}_x"], seen[f"{name}_y"], cameras.get(camid, "x"),
+                    axes.plot(seen[f"{name}_x"], seen[f"{name}_y"], cameras[camid],
                               color=colour, ms=5, mec="white", mew=0.4)  # fmt: skip
                 axes.text(x.mean(), y.mean(), str(pid), fontsize=9, fontweight="bold",
                           ha="center", va="center", color=colour,
@@ -109,7 +109,7 @@ def embedding_figure(points: pd.DataFrame, *, title: str) -> Figure:
             axes.set(title=words, xticks=[], yticks=[], xlabel="no unit", ylabel="no unit")
         marks = [Line2D([], [], color=GREY, marker=mark, lw=0, label=f"camera {camid}")
                  for camid, mark in cameras.items()]  # fmt: skip
-        figure.legend(handles=marks, loc="outside lower left", ncols=len(marks),
+        figure.legend(handles=marks, loc="outside lower left", ncols=min(8, len(marks)),
                       title="number: person, at the mean of their tracklets; to look at, not "
                       "evidence")  # fmt: skip
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")

@@ -1,6 +1,7 @@
 """Pictures of retrieval: curves and rank lists."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -19,6 +20,7 @@ def rank_sheet(
     *,
     title: str,
     notes: Mapping[int, str] | None = None,
+    packed: Path | None = None,
 ) -> Figure:
     """Draw each query and its nearest gallery tracklets by their middle frames.
 
@@ -26,7 +28,7 @@ def rank_sheet(
     its rank list, as `retrieval.rank_list` makes it. Green with a tick is the right person, red
     with a cross another, grey with a question mark one of whom it is not known.
     """
-    queries, galleries = open_frames(query, size), open_frames(gallery, size)
+    queries, galleries = (open_frames(side, size, packed) for side in (query, gallery))
     depth = max(len(ranked) for ranked in lists.values())
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(

@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def export_onnx(
     extra "onnx", and NumericError where a difference exceeds `TOLERANCE`; no file is left then.
     """
     onnxruntime = _packages()
-    embedder = _Embedder(model.cpu()).eval()
+    embedder = _Embedder(deepcopy(model).cpu()).eval()
     draw = torch.Generator().manual_seed(0)
     clips = {b: torch.randn(b, frames, 3, *size, generator=draw) for b in {2, *batches}}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():

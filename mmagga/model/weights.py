@@ -157,7 +157,11 @@ def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         bare = name
         while bare.startswith(_PREFIXES):
             bare = bare.split(".", 1)[1]
-        found[bare if bare.startswith("head.") else f"backbone.{bare}"] = tensor.float()
+        if bare.startswith("head."):
+            bare = bare.replace(".global.", ".global_.")  # its name before, see `Branches`
+        else:
+            bare = f"backbone.{bare}"
+        found[bare] = tensor.float()
     return found
 
 

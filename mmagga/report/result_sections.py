@@ -41,8 +41,9 @@ def headline(tested: Tested | None, missing: list[str]) -> Section:
     lost = int((~matched).sum())
     text = (
         f"Percent, below it the 95 % interval of a bootstrap over {persons} persons. Protocol "
-        f"{tested.protocol}: {matched.sum():,} of {len(matched):,} queries have a match under "
-        f"another camera{f'; the {lost:,} others are excluded' if lost else ''}. "
+        f"{tested.protocol}: {matched.sum():,} of {len(matched):,} queries have a match, "
+        f"{PROTOCOLS[tested.protocol].rule}"
+        f"{f'; the {lost:,} others are excluded' if lost else ''}. "
         f"{tested.gallery:,} tracklets are searched{', the queries among them' if too else ''}. "
         f"Tested: {tested.source}."
     )
@@ -89,7 +90,9 @@ def rank_lists(opened: OpenedRun) -> Section:
     searched = searched_tracklets(query, gallery, opened.protocol.queries_in_gallery)
     title = "Rank lists: worst, lower-quarter, median and best query"
     title = title if scored else "Rank lists of some queries"
-    figure = figures.rank_sheet(query, searched, lists, opened.size, title=title, notes=notes)
+    figure = figures.rank_sheet(
+        query, searched, lists, opened.size, title=title, notes=notes, packed=opened.config.packed
+    )
     caption = (
         "Each row is a query, chosen by rule and not by hand, and the tracklets found first with "
         "their distances. Green with a tick is the right person, red with a cross somebody else, "
@@ -182,9 +185,11 @@ def attention(opened: OpenedRun) -> Section:
         "that the query finds first, exactly. Weight is not contribution. One scale of weights "
         "for all sheets, nothing smoothed."
     )
+    chosen = {q: name for q, name in telling(opened).items() if len(opened.ranked(q, top=1))}
+    if not chosen:
+        return Section("Attention", missing=("there is no tracklet that a query could find",))
     pictures = tuple(
-        Picture.of(*sheet(opened, query, name), faint=True)
-        for query, name in telling(opened).items()
+        Picture.of(*sheet(opened, query, name), faint=True) for query, name in chosen.items()
     )
     return Section("Attention", text, pictures=pictures)
 

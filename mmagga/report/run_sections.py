@@ -143,14 +143,18 @@ def matrices(run: Run) -> Section:
     return Section(title, pictures=(picture,))
 
 
-def measured(run: Run, config: Config, tested: Tested | None) -> Section:
+def measured(
+    run: Run, config: Config, tested: Tested | None, tracklets: Tracklets | None
+) -> Section:
     """Show what longer measurements on these data left in the run folder: ledger and battery."""
-    own = config.dataset == run.load_config().dataset
-    options = [near(run.folder)]
-    options += [] if own else ["--dataset", config.dataset, "--root", near(config.root)]
-    suffix, how = "" if own else f"-{config.dataset}", shlex.join(options)
+    trained, options = run.load_config(), [near(run.folder)]
+    if config.dataset != trained.dataset:
+        options += ["--dataset", config.dataset]
+    if (config.dataset, config.root) != (trained.dataset, trained.root):
+        options += ["--root", near(config.root)]
+    how = shlex.join(options)
     tables, pictures, missing = [], [], []
-    path = run.folder / f"ledger{suffix}.csv"
+    path = run.result_path("ledger", tracklets, ".csv")
     if not path.exists():
         missing.append(f"the protocol ledger: python -m mmagga ledger {how}")
     elif (ledger := _read(path, ["convention", "mAP"], missing)) is not None:
@@ -158,7 +162,7 @@ def measured(run: Run, config: Config, tested: Tested | None) -> Section:
         mAP = float(ledger["mAP"].iat[0])  # the paper's convention comes first
         if tested and not tested.has(mAP):
             missing.append(f"a ledger of this test: the one there is of a test with mAP {mAP:.1%}")
-    folder = run.folder / f"attention{suffix}"
+    folder = run.result_path("attention", tracklets)
     path = folder / "verdicts.csv"
     if path.exists():
         found = _read(path, [], missing, keep_default_na=False, dtype=str)

@@ -24,9 +24,9 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     tracklets go through the newest checkpoint once, unless the run folder has their embeddings;
     without it the page has what the run's log says. Raises MmaggaError if there is no run at all.
     """
-    own = config.dataset == run.load_config().dataset
     missing: list[str] = []
     tracklets = _attempt(lambda: load_for(config), missing, f"the data set {config.dataset}")
+    own = config.root == run.load_config().root if tracklets is None else run.is_of(tracklets)
     opened = None
     tested = _attempt(lambda: logged(run), missing, "the logged test") if own else None
     if embed and tracklets is not None:
@@ -47,9 +47,10 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
         if config.model.name != "baseline":
             sections.append(result_sections.attention(opened))
     sections.append(run_sections.training(run))
-    if config.model.name != "baseline" and config.model.mma == "learned":
+    made = config.model
+    if made.name != "baseline" and made.mma == "learned" and made.granularities:
         sections.append(run_sections.matrices(run))
-    sections.append(run_sections.measured(run, config, tested))
+    sections.append(run_sections.measured(run, config, tested, tracklets))
     sections.append(run_sections.configuration(run))
     sections.append(run_sections.provenance(run, config, tracklets, opened))
     state = run_sections.standing(run)["state"]

@@ -199,6 +199,15 @@ class Run:
         saved = self.load_state() or {}
         return all(saved.get(k, v) == v for k, v in fingerprints(tracklets).items())
 
+    def result_path(self, stem: str, tracklets: "Tracklets | None", suffix: str = "") -> Path:
+        """Name a result in the folder, after the data set and its folder if not the run's own."""
+        if tracklets is None or self.is_of(tracklets):
+            return self.folder / f"{stem}{suffix}"
+        name = tracklets.dataset
+        if name == self.load_config().dataset:
+            name = f"{name}-{tracklets.root.resolve().name}"
+        return self.folder / f"{stem}-{name}{suffix}"
+
     def load_model(
         self, device: "str | torch.device" = "cpu", partial: bool = False
     ) -> "ClipModel":

@@ -6,7 +6,7 @@ import torch
 from mmagga.attention.maps import relative
 from mmagga.browser.cache import Cache
 from mmagga.browser.gallery import find
-from mmagga.browser.state import BrowserState, Reweighting, unit
+from mmagga.browser.state import BrowserState, Reweighting, block_size, unit
 from mmagga.browser.view import Brush, Settings, compose
 from mmagga.errors import ResourceError
 from mmagga.retrieval import Embeddings, rank_list
@@ -210,3 +210,7 @@ def test_training_persons_can_be_queries(state):
     assert len(query) + len(found) == len(people)
     pairs = set(zip(people.pids.tolist(), people.camids.tolist()))
     assert sorted(pairs) == sorted(zip(query.pids.tolist(), query.camids.tolist()))
+
+
+def test_blocks_fill_the_image():
+    assert [block_size(*size) for size in ((128, 64), (256, 128), (256, 192))] == [16, 32, 32]

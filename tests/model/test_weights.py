@@ -93,6 +93,12 @@ def test_a_run_gives_its_head_but_not_its_classifiers(tmp_path):
         same = name in theirs and torch.equal(theirs[name], ours[name])
         assert same != name.startswith("head.classifiers."), name
     assert not torch.equal(small(folder).head.project["p1"].weight, other.head.project["p1"].weight)
+    path = folder / "checkpoints" / "00000004.pt"  # as older versions named the global branch
+    older = {name.replace(".global_.", ".global."): tensor for name, tensor in theirs.items()}
+    torch.save({"model": older}, path)
+    again = small(path, weights_head=True)
+    assert again.start.taken == model.start.taken
+    assert torch.equal(again.head.project["global"].weight, other.head.project["global"].weight)
 
 
 def test_weights_of_another_resnet_are_refused(plain, tmp_path):

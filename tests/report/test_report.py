@@ -17,7 +17,7 @@ from mmagga.__main__ import main
 from mmagga.cli.flags import parse
 from mmagga.config import DEMO, StageConfig, config_hash
 from mmagga.data import DATASETS, load_checked
-from mmagga.data.synthetic import render
+from mmagga.data.synthetic import SyntheticSpec, render
 from mmagga.report import result_sections, results, write
 from mmagga.report.page import Picture
 from mmagga.report.results import logged, quarters, retest, telling
@@ -304,6 +304,19 @@ def test_another_data_set_has_a_page_of_its_own(copy, config, monkeypatch, capsy
     assert f"{copy.folder.name} --dataset other --root {config.root.name}" in page.text
     assert main(["report", str(copy.folder), *words, "--no-embed"]) == 0
     assert "no test of this run is known yet" in Page(copy.folder / "report-other.html").text
+
+
+def test_measurements_on_the_runs_data_are_not_shown_for_another_root(copy, config, tmp_path):
+    (copy.folder / "attention").mkdir()
+    verdict = {"branch": "p2", "occluder": "all", "reacts": "of the run's own"}
+    pd.DataFrame([verdict]).to_csv(copy.folder / "attention" / "verdicts.csv", index=False)
+    assert "of the run's own" in Page(write(copy, config, tmp_path / "a.html", embed=False)).text
+    root = render(tmp_path / "others", SyntheticSpec(2, 2, seed=9))
+    other = dataclasses.replace(config, root=root)
+    page = Page(write(copy, other, tmp_path / "b.html", embed=False))
+    assert "of the run's own" not in page.text
+    assert "no test of this run is known yet" in page.text
+    assert f"attention {copy.folder.name} --root others" in page.text
 
 
 def test_the_verb_writes_into_the_run_folder(copy, capsys, tmp_path):

@@ -2,13 +2,16 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_curve
 
+from mmagga import figures
 from mmagga.data import load_tracklets
+from mmagga.data.masks import has_masks, read_masks
 from mmagga.data.synthetic import render
 from mmagga.errors import DataError
 from mmagga.retrieval import (
@@ -175,3 +178,26 @@ def test_queries_know_length_and_occlusion(tmp_path, layout):
     other = evaluate(GALLERY, QUERY, PROTOCOLS["mars"])
     with pytest.raises(DataError, match="choose the data set"):
         describe_queries(other, tracklets)
+
+
+def test_all_curves_and_cameras_are_drawn():
+    ranks = pd.DataFrame({"rank": [1, 2], "mean": 0.5, "low": 0.4, "high": 0.6})
+    figure = figures.cmc_band_figure({f"method {k}": ranks for k in range(9)}, title="")
+    assert len(figure.axes[0].lines) == 9
+    points = pd.DataFrame({"pid": 1, "camid": range(11)} | dict.fromkeys(
+        ("pca_x", "pca_y", "tsne_x", "tsne_y"), 0.0))  # fmt: skip
+    points.attrs["perplexity"] = 5.0
+    figure = figures.embedding_figure(points, title="")
+    assert len(figure.legends[0].get_texts()) == 11
+    plt.close("all")
+
+
+def test_a_folder_of_masks_by_others_is_not_read(tmp_path):
+    root = render(tmp_path / "data", "tiny")
+    tracklets = load_tracklets("synthetic", root)
+    assert has_masks(tracklets)
+    next((root / "masks").rglob("*.png")).unlink()
+    with pytest.raises(DataError, match="render the data set again"):
+        [read_masks(tracklets, row) for row in range(len(tracklets))]
+    (root / "info" / "dataset.json").unlink()
+    assert not has_masks(tracklets)

@@ -1,4 +1,4 @@
-"""The battery's material: one clip of each tracklet, shown clean and with occluders before it.
+"""The battery's material: one clip of each tracklet, shown clean and with occluders in front of it.
 
 Of rendered tracklets the clip is the one around the moment when something passes, shown with that
 thing ("filmed") and without it, see `filmed`; of all others it is the middle one. Onto both things
@@ -10,6 +10,7 @@ occluders whatever stands beside it, and all kinds of occluder the same place.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -66,6 +67,8 @@ class Sample:
     seed: int
     filmed: FilmedClip | None = None
     """All clips (Q, T, …) with and without a filmed occluder; None where none can be rendered."""
+    packed: Path | None = None
+    """A pack to read frames from instead of files."""
 
     @classmethod
     def draw(
@@ -77,6 +80,7 @@ class Sample:
         seed: int,
         limit: int | None = None,
         filmed: bool = False,
+        packed: Path | None = None,
     ) -> "Sample":
         """Sort the tracklets by person, camera and name, and draw at most `limit` of them.
 
@@ -97,7 +101,7 @@ class Sample:
                 f"{len(chosen)} tracklets show fewer than two persons: use more tracklets"
             )
         pairs = stack(filmed_clips(chosen, frames, size)) if filmed else None
-        return cls(chosen, frames, size, seed, pairs)
+        return cls(chosen, frames, size, seed, pairs, packed)
 
     def __len__(self) -> int:
         return len(self.tracklets)
@@ -115,7 +119,7 @@ class Sample:
 
     @cached_property
     def _store(self) -> Frames:
-        return open_frames(self.tracklets, self.size)
+        return open_frames(self.tracklets, self.size, self.packed)
 
     @cached_property
     def _keys(self) -> list[int]:
@@ -142,8 +146,10 @@ class Sample:
         if self.filmed is not None:
             return self.filmed.labels[row]
         if row not in self._labels:
-            masks = read_masks(self.tracklets, row)[self.positions(row)]
-            self._labels[row] = resize_masks(masks, self.size)
+            masks = resize_masks(read_masks(self.tracklets, row)[self.positions(row)], self.size)
+            if (len(self._labels) + 1) * masks.nbytes > CACHE:
+                return masks
+            self._labels[row] = masks
         return self._labels[row]
 
     @cached_property

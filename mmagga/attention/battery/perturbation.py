@@ -36,17 +36,19 @@ class Aim(NamedTuple):
 
     right: Tensor
     """(D,) unit: the mean of the same person's vectors."""
-    rivals: Tensor
-    """(M, D) units: other persons'."""
+    gallery: Tensor
+    """(G, D) units."""
+    rivals: Tensor | slice = slice(None)
+    """Rows of the gallery: other persons'."""
 
     def to(self, device: torch.device) -> "Aim":
-        """Return the same on a device."""
-        return Aim(self.right.to(device), self.rivals.to(device))
+        """Return the same, with no more of the gallery than the rivals, on a device."""
+        return Aim(self.right.to(device), self.gallery[self.rivals].to(device))
 
     def margin(self, embeddings: Tensor) -> Tensor:
         """Return the margin of embeddings (K, D): (K,)."""
         units = F.normalize(embeddings)
-        return units @ self.right - (units @ self.rivals.T).amax(1)
+        return units @ self.right - (units @ self.gallery[self.rivals].T).amax(1)
 
 
 # --- tokens -------------------------------------------------------------------------------------
@@ -205,9 +207,9 @@ def _covers(values: np.ndarray, generator: np.random.Generator) -> list[np.ndarr
 
 def _fill(frames: Tensor, cover: np.ndarray, fill: str, generator: np.random.Generator) -> Tensor:
     """Fill covered blocks (T, rows, columns) of normalised frames (T, 3, H, W)."""
-    h, w = (side // blocks for side, blocks in zip(frames.shape[2:], GRID))
-    pixels = torch.from_numpy(cover).to(frames.device)
-    pixels = pixels.repeat_interleave(h, 1).repeat_interleave(w, 2).unsqueeze(1)  # (T, 1, H, W)
+    rows, columns = (np.arange(n) * k // n for n, k in zip(frames.shape[2:], GRID))
+    pixels = torch.from_numpy(cover[:, rows][:, :, columns]).to(frames.device)
+    pixels = pixels.unsqueeze(1)  # (T, 1, H, W)
     if fill == "mean":
         return frames.masked_fill(pixels, 0)  # normalised, the mean colour is 0
     if fill == "road":

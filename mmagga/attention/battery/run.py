@@ -68,6 +68,7 @@ from mmagga.attention.battery.verdict import CLAIMS, judge
 from mmagga.attention.maps import require_attention
 from mmagga.config import Config
 from mmagga.data.tracklets import Tracklets, searched_tracklets, spread
+from mmagga.errors import SettingError
 from mmagga.model.networks import ClipModel
 from mmagga.model.outputs import Tokens
 from mmagga.retrieval.uncertainty import FINE_DRAWS
@@ -126,14 +127,19 @@ class Material(NamedTuple):
         """Draw at most `limit` query tracklets, and all that is searched.
 
         `filmed` shows them with an occluder that the renderer puts before them; None does so where
-        the data set is a rendered one. Raises DataError where there are fewer than two persons.
+        the data set is a rendered one. Raises DataError where there are fewer than two persons,
+        SettingError where a clip has one frame.
         """
+        if config.frames < 2:
+            raise SettingError("the battery compares frames of a clip: frames at least 2, not 1")
         size = (config.height, config.width)
         if filmed is None:
             filmed = is_rendered(tracklets)
         query, gallery = tracklets.split("query"), tracklets.split("gallery")
         searched = searched_tracklets(query, gallery, tracklets.queries_in_gallery)
-        draw = partial(Sample.draw, frames=config.frames, size=size, seed=seed)
+        draw = partial(
+            Sample.draw, frames=config.frames, size=size, seed=seed, packed=config.packed
+        )
         return cls(draw(query, limit=limit, filmed=filmed), draw(searched))
 
     def conditions(self, occluders: Sequence[str]) -> list[Condition]:

@@ -17,6 +17,7 @@ The ceiling is the gain of oracle weights within GGA's bound, in queries and gal
 counting as covered whole, whichever gains more; "sharp" is the first at temperature 0.2.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -120,10 +121,12 @@ class Gallery(NamedTuple):
     def targets(self, queries: Tensor, aims: Tensor, tracklets: Tracklets) -> list[Aim]:
         """Return what each query (Q, D) should match, `aims`, and its hardest rivals."""
         targets = []
+        vectors = self.vectors[GGA]
         for query, right, pid in zip(queries, aims, tracklets.pids):
-            others = self.vectors[GGA][self.pids != int(pid)]
-            hardest = (others @ query).topk(min(RIVALS, len(others))).indices
-            targets.append(Aim(right, others[hardest]))
+            same = self.pids == int(pid)
+            likeness = (vectors @ query).masked_fill(same, -math.inf)
+            hardest = likeness.topk(min(RIVALS, int((~same).sum()))).indices
+            targets.append(Aim(right, vectors, hardest))
         return targets
 
     def score(self, swap: Swap, vectors: Tensor, tracklets: Tracklets) -> pd.DataFrame:

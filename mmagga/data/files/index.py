@@ -63,10 +63,11 @@ class Report:
 def cache_dir(tracklets: Tracklets) -> Path:
     """Return the folder for what is derived from a data set: $MMAGGA_CACHE or ~/.cache/mmagga, ….
 
-    One folder for each data set, root and list of names; subsets and splits share it.
+    One folder for each data set, root and set of names; subsets and splits share it.
     """
     root = tracklets.root.resolve()
-    key = hashlib.sha256(os.fsencode(root) + b"\0" + join_names(tracklets.names)).hexdigest()
+    names = np.sort(tracklets.names, kind="stable")  # splits have orders of their own
+    key = hashlib.sha256(os.fsencode(root) + b"\0" + join_names(names)).hexdigest()
     name = f"{re.sub(r'[^A-Za-z0-9._-]', '_', tracklets.dataset)}-{key[:12]}"
     base = _cache_base(name)
     if base.resolve().is_relative_to(root):

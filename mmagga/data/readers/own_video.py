@@ -175,7 +175,8 @@ def _crop_camera(
     boxes, counts = camera.tracks.boxes, camera.tracks.left_out.copy()
     total, clipped, pieces = len(boxes) + counts.total(), 0, _Pieces(max_gap)
     numbers, starts = np.unique(boxes[:, 0].astype(np.int64), return_index=True)
-    groups = dict(zip(numbers.tolist(), np.split(boxes[:, 1:], starts[1:]), strict=True))
+    parts = np.split(boxes[:, 1:], starts[1:]) if len(boxes) else []
+    groups = dict(zip(numbers.tolist(), parts, strict=True))
     counts[LACKING] = len(boxes)
     places = camera.places.places
     with progress_bar(enabled=progress, total=len(places), unit="frame", desc="crop") as bar:

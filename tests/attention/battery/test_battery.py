@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ from planted import CONFIG, Blind, Bounded, planted, write_people
 from mmagga.attention.battery import clips, observe
 from mmagga.attention.battery.clips import Condition
 from mmagga.attention.battery.observe import Request, Swap
-from mmagga.attention.battery.perturbation import Aim, deletion, erasure
+from mmagga.attention.battery.perturbation import GRID, Aim, _fill, deletion, erasure
 from mmagga.attention.battery.pooling import clip_values, pooled
 from mmagga.attention.battery.run import Material, battery, kept
 from mmagga.attention.battery.search_rows import GGA, Gallery, harm
 from mmagga.attention.battery.verdict import EXTRA, GAIN, GUIDE, NEWER, REACTS, judge, verdicts
 from mmagga.attention.swaps import embedding
-from mmagga.errors import DataError
+from mmagga.errors import DataError, SettingError
 from mmagga.model import make_mmagga
 from mmagga.report.battery import write
 
@@ -266,6 +267,18 @@ def test_it_says_what_it_cannot_do(people):
     alone = people.subset(people.pids == 1)
     with pytest.raises(DataError, match="fewer than two"):
         battery(model, model, alone, CONFIG)
+    with pytest.raises(SettingError, match="at least 2"):
+        battery(model, model, people, dataclasses.replace(CONFIG, frames=1))
+
+
+def test_blocks_cover_images_of_any_size():
+    cover = np.zeros((2, *GRID), bool)
+    cover[0, 0, 0] = cover[1, -1, -1] = True
+    frames = torch.ones(2, 3, 125, 60)
+    filled = _fill(frames, cover, "mean", np.random.default_rng(0))
+    assert not filled[0, :, 0, 0].any()
+    assert not filled[1, :, -1, -1].any()
+    assert filled.mean() > 0.9
 
 
 def test_tables_and_figures_are_written_together(of_planted, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import trees
 from scipy.io import savemat
 
-from mmagga.data import load_tracklets
+from mmagga.data import load_checked, load_tracklets
+from mmagga.data.files.index import check_frames
 from mmagga.data.readers.ilids_vid import SPLITS
 from mmagga.data.readers.splits import read_splits
 from mmagga.errors import DataError, MmaggaError
@@ -35,6 +36,14 @@ def test_a_tree_in_its_true_layout(root):
         f"splits: FOREIGN ({SPLITS[0]}): not the published ones; results compare only with "
         "their own",
     )
+
+
+def test_splits_share_an_index_and_what_was_left_out_of_it(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("MMAGGA_CACHE", str(tmp_path / "cache"))
+    (root / "i-LIDS-VID/sequences/cam2/person003/cam2_person003_00002.png").write_bytes(b"junk")
+    check_frames(load_tracklets("ilids_vid", root), on_bad="drop", progress=False)
+    for split in (0, 1):
+        assert "1 bad frames left out" in load_checked("ilids_vid", root, split).notes[-1]
 
 
 def test_the_order_of_folders_does_not_matter(root, monkeypatch):

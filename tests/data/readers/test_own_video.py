@@ -311,6 +311,15 @@ def test_an_interrupted_call_leaves_nothing(street, tmp_path, monkeypatch):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_camera_whose_boxes_have_no_size_takes_no_other_with_it(street, tmp_path):
+    tracks = write_tracks(tmp_path / "z.txt", (1, 1, 10, 10, 0, 0, 1))
+    empty = write_folder(tmp_path / "empty", 2), tracks
+    with pytest.raises(DataError, match="nothing to crop"):
+        crop_video([empty], tmp_path / "none", progress=False)
+    found = crop_video([*street, empty], tmp_path / "out", progress=False)
+    assert set(found.camids) == {1, 2}
+
+
 def test_without_a_crop_there_is_no_folder(tmp_path):
     tracks = write_tracks(tmp_path / "t.txt", *walk(1, [1, 2], left=100))
     video = write_folder(tmp_path / "video", 2)
