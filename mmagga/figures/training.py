@@ -46,13 +46,13 @@ def learning_curves(
 
 
 def _losses(axes: Axes, steps: pd.DataFrame) -> None:
-    names = {"cross_entropy": "cross-entropy, all branches (thin: each step)", "triplet": "triplet"}
+    names = {"cross_entropy": "cross-entropy, all branches", "triplet": "triplet"}
     for (name, label), colour in zip(names.items(), COLOURS, strict=False):
         if name in steps:
             axes.plot(steps["step"], steps[name], color=colour, alpha=0.25, lw=1)
             smooth = steps[name].ewm(span=15).mean()
             axes.plot(steps["step"], smooth, color=colour, label=label)
-    axes.set(title="Losses", ylabel="loss (nats)")
+    axes.set(title="Losses (thin: each step)", ylabel="loss (nats)")
     axes.set_ylim(0, 1.1 * steps["cross_entropy"].max())
     axes.legend(loc="center right")
 
@@ -68,7 +68,7 @@ def _distances(axes: Axes, steps: pd.DataFrame) -> None:
 
 
 def _scores(axes: Axes, epochs: pd.DataFrame | None) -> None:
-    axes.set(title="Test scores", ylabel="share (%)", ylim=(0, 100))
+    axes.set(title="Test scores", ylabel="share (%)", ylim=(0, 110), yticks=range(0, 101, 20))
     tested = epochs.dropna(subset="metrics") if epochs is not None and "metrics" in epochs else []
     for name, colour, mark in (("mAP", BLUE, "o"), ("rank-1", ORANGE, "s")):
         if len(tested):
@@ -93,6 +93,7 @@ def _line(
 ) -> None:
     axes.plot(steps["step"], steps[name], color=colour, lw=1)
     axes.set(title=title, ylabel=unit, yscale="log")
+    axes.set_ylim(top=3 * steps[name].max())  # the stages' names stand there
 
 
 def _stage_bands(axes: Axes, steps: pd.DataFrame) -> None:
