@@ -81,7 +81,9 @@ def commands(page, program):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_are_those_of_the_command_line(page):
-    for line in commands(page, "python -m mmagga"):
+    found = commands(page, "python -m mmagga")
+    assert found or page == "benchmarks/README.md"
+    for line in found:
         words = shlex.split(line)
         verb = max(
             (v for v in VERBS if words[: len(v.split())] == v.split()), key=len, default=None

@@ -300,6 +300,8 @@ def test_a_filter_that_nothing_passes_says_so(page):
         if "No query" in page.locator(".mm-nothing").inner_text():
             playwright.expect(page.locator(".mm-pair img")).to_be_hidden()
             break
+    else:
+        pytest.fail("no filter left nobody")
     page.locator(".mm-show select").select_option(index=0)
     playwright.expect(page.locator(".mm-pair img")).to_be_visible(timeout=MINUTE)
 

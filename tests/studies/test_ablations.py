@@ -224,6 +224,7 @@ def test_each_device_gets_one_process_and_a_failure_is_named(tmp_path, monkeypat
     script = (
         "import os, pathlib, sys, time; p = pathlib.Path(sys.argv[-1]); p.mkdir(parents=True);"
         "(p / 'device').write_text(os.environ['CUDA_VISIBLE_DEVICES']);"
+        "[time.sleep(0.1) for _ in range(300) if len(list(p.parent.glob('*/device'))) < 2];"
         "failed = 'mean' in sys.argv; print('no memory', file=sys.stderr) if failed else 0;"
         "sys.exit(5 if failed else 0)"
     )
@@ -237,7 +238,7 @@ def test_each_device_gets_one_process_and_a_failure_is_named(tmp_path, monkeypat
     listed = cells(PAIR, TINY, runs=tmp_path)
     by_words = {tuple(shlex.split(cell.command)[1:]): cell for cell in listed}
     notes = ablate(listed, devices=["2", "5"], bar=False)
-    assert {(c.run.folder / "device").read_text() for c in listed} <= {"2", "5"}
+    assert {(c.run.folder / "device").read_text() for c in listed} == {"2", "5"}
     assert notes == [f"{listed[0].run.folder}: no memory"]
 
 

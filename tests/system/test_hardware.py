@@ -129,6 +129,7 @@ def test_what_does_not_go_together_is_refused():
 def kept_bytes(config, stage):
     """Bytes that the forward pass keeps for the backward pass."""
     state = initial_state(config, 3, CPU)
+    prepare(state.model, config.hardware)
     make_optimizer(state.model, config.stages[stage], config)
     weights = {p.data_ptr() for p in state.model.parameters()}
     kept = {}
@@ -142,6 +143,10 @@ def kept_bytes(config, stage):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         compute_losses(state, clips(), LABELS, config)
     return sum(kept.values())
+
+
+def test_recomputing_keeps_less():
+    assert kept_bytes(small(recompute=True), 0) < 0.6 * kept_bytes(small(), 0)
 
 
 def test_stage_2_keeps_no_activations_of_the_frozen_network():

@@ -20,7 +20,7 @@ import torchvision
 
 from mmagga.__main__ import main
 from mmagga.config import DEMO, StageConfig, to_dict
-from mmagga.data import clips, load_tracklets
+from mmagga.data import clips, frames, load_tracklets
 from mmagga.data.synthetic import render
 from mmagga.errors import (
     CheckpointError,
@@ -658,8 +658,9 @@ def test_data_verbs(config, tmp_path, capsys):
     assert len(load_tracklets("synthetic", config.root)) > 0
 
 
-def test_a_packed_run_is_the_same_run(config, finished, tmp_path):
+def test_a_packed_run_is_the_same_run(config, finished, tmp_path, monkeypatch):
     where = ["--dataset", "synthetic", "--root", str(config.root), "--out", str(tmp_path / "p")]
     assert main(["data", "pack", *where, "--height", "128", "--width", "64"]) == 0
     packed = dataclasses.replace(config, packed=tmp_path / "p")
+    monkeypatch.setattr(frames, "decode", None)  # no file is opened
     assert_same_run(train(packed, tmp_path / "run", bar=False), finished)

@@ -80,9 +80,8 @@ def test_the_largest_response_that_the_bound_allows_is_measured_exactly(people):
 
 
 def test_the_frames_of_the_same_network_which_weigh_the_same_do_not_react(of_planted):
-    table = of_planted.table
-    frames = table[(table["branch"] == "global") & (table["measure"] == "response")]
-    assert set(frames["word"]) <= {"shown to be absent", ""}
+    word = value(of_planted.table, "response", "global", column="word")
+    assert word == "shown to be absent"
 
 
 def test_no_effect_at_all_is_shown_to_be_absent(people):

@@ -229,24 +229,27 @@ def test_frames_are_found_by_number(tmp_path, names, frames, expected, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("names", "frames", "message"),
+    ("names", "frames", "message", "ordered", "named"),
     [
-        (range(12), range(1, 13), "0 to 11, and 1 frames .*--numbers order --first-frame 1"),
-        (range(1, 13), range(12), "1 to 12, and 1 frames .*--numbers order --first-frame 0"),
-        (range(40, 52), range(1, 13), "40 to 51, and 12 frames .*--first-frame 1"),
-        (range(40, 52), range(41, 53), "and 1 frames .*--first-frame 41"),
-        (range(40, 52), range(90, 95), "40 to 51, and 5 frames have no picture"),
-        ([1, 2, 3, 4, 6, 7], range(1, 7), "1 to 7, and 1 frames .*--first-frame 1"),
+        (range(12), range(1, 13), "0 to 11, and 1 frames .*order --first-frame 1", 12, 11),
+        (range(1, 13), range(12), "1 to 12, and 1 frames .*order --first-frame 0", 12, 11),
+        (range(40, 52), range(1, 13), "40 to 51, and 12 frames .*--first-frame 1", 12, 0),
+        (range(40, 52), range(41, 53), "and 1 frames .*--first-frame 41", 12, 11),
+        (range(40, 52), range(90, 95), "40 to 51, and 5 frames have no picture", 0, 0),
+        ([1, 2, 3, 4, 6, 7], range(1, 7), "1 to 7, and 1 frames .*--first-frame 1", 6, 5),
     ],
-)
-def test_numbers_that_may_be_shifted_are_refused(tmp_path, names, frames, message, monkeypatch):
+)  # fmt: skip
+def test_numbers_that_may_be_shifted_are_refused(
+    tmp_path, names, frames, message, ordered, named, monkeypatch
+):
     folder, names = tmp_path / "video", [f"{number:04}.png" for number in names]
     with pytest.raises(DataError, match=message):
         numbered(folder, names, monkeypatch, frames)
     first = 41 if frames[0] == 41 else None
     by_order, _ = numbered(folder, names, monkeypatch, frames, numbers="order", first=first)
-    assert list(by_order.values()) == names[: len(by_order)]
+    assert list(by_order.values()) == names[:ordered]
     by_name, _ = numbered(folder, names, monkeypatch, frames, numbers="names")
+    assert len(by_name) == named
     assert all(int(name[:4]) == frame for frame, name in by_name.items())
 
 
