@@ -26,7 +26,8 @@ def write(run: Run, config: Config, out: Path, *, embed: bool = True) -> Path:
     """
     missing: list[str] = []
     tracklets = _attempt(lambda: load_for(config), missing, f"the data set {config.dataset}")
-    own = config.root == run.load_config().root if tracklets is None else run.is_of(tracklets)
+    same_set = config.dataset == run.load_config().dataset
+    own = same_set if tracklets is None else run.is_of(tracklets)
     opened = None
     tested = _attempt(lambda: logged(run), missing, "the logged test") if own else None
     if embed and tracklets is not None:

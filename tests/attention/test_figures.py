@@ -118,7 +118,7 @@ def test_a_ridge_breaks_between_clips_and_keeps_one_scale():
     curves = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [len(curve.get_xdata()) for curve in curves] == [4, 3] * 4
     assert curves[2].get_ydata()[2] < 1  # band 2, frame 3: up is more
-    assert "1.25 times the uniform weight" in texts(figure)
+    assert "half a row = 1.25 × the uniform weight" in texts(figure)
 
 
 def test_statistics_draw_the_bounds_of_the_parts_only():
