@@ -89,7 +89,7 @@ def browser(results: Path) -> str:
 
 
 def scaling(results: Path) -> str:
-    """Give each curve's ends and the exponent of its last step: 1 is twice the time for twice."""
+    """Return the ends of each curve and the exponent between its last two sizes; 1 is linear."""
     lines = []
     rows = pd.read_csv(results / "speed-scaling.csv")
     for (work, grows), curve in rows.groupby(["work", "grows"], sort=False):

@@ -35,8 +35,12 @@ PALETTE = {
 
 def has_masks(tracklets: Tracklets) -> bool:
     """Whether the data set was rendered with masks; folders of this name by others do not count."""
-    root = tracklets.root
-    return (root / "masks").is_dir() and (root / "info" / "dataset.json").is_file()
+    return is_rendered(tracklets) and (tracklets.root / "masks").is_dir()
+
+
+def is_rendered(tracklets: Tracklets) -> bool:
+    """Return whether the kit rendered the data set, so that its clips can be filmed again."""
+    return (tracklets.root / "info" / "dataset.json").is_file()
 
 
 def read_masks(tracklets: Tracklets, row: int) -> np.ndarray:

@@ -148,6 +148,8 @@ def measured(
 ) -> Section:
     """Show what longer measurements on these data left in the run folder: ledger and battery."""
     trained, options = run.load_config(), [near(run.folder)]
+    if tracklets is None and config.dataset != trained.dataset:
+        return Section("Longer measurements", missing=(f"those on {config.dataset}: no data",))
     if config.dataset != trained.dataset:
         options += ["--dataset", config.dataset]
     if (config.dataset, config.root) != (trained.dataset, trained.root):

@@ -315,6 +315,10 @@ def test_measurements_on_the_runs_data_are_not_shown_for_another_root(copy, conf
     assert "of the run's own" not in page.text
     assert "no test of this run is known yet" in page.text
     assert f"attention {copy.folder.name} --root others" in page.text
+    absent = dataclasses.replace(config, dataset="prid2011", root=tmp_path / "nothing")
+    page = Page(write(copy, absent, tmp_path / "c.html", embed=False))
+    assert "of the run's own" not in page.text
+    assert "those on prid2011: no data" in page.text
 
 
 def test_the_verb_writes_into_the_run_folder(copy, capsys, tmp_path):

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from mmagga.attention.battery import measures
 from mmagga.attention.battery.clips import CLEAN, FILMED, Condition, Sample
-from mmagga.attention.battery.filmed import is_rendered
 from mmagga.attention.battery.measure_rows import flat
 from mmagga.attention.battery.observe import (
     Request,
@@ -28,6 +27,7 @@ from mmagga.attention.battery.observe import (
 )
 from mmagga.attention.battery.occluders import token_shares
 from mmagga.config import Config
+from mmagga.data.masks import is_rendered
 from mmagga.data.tracklets import Tracklets
 from mmagga.model.head import GuidedAttention, weighted_sum
 from mmagga.model.networks import ClipModel

@@ -43,11 +43,6 @@ class FilmedClip(NamedTuple):
     """(T, H, W) uint8, what the twin's pixels show."""
 
 
-def is_rendered(tracklets: Tracklets) -> bool:
-    """Return whether the data set was rendered, so that its clips can be filmed again."""
-    return (tracklets.root / "info" / "dataset.json").is_file()
-
-
 def filmed_clips(
     tracklets: Tracklets,
     frames: int,

@@ -25,7 +25,6 @@ from mmagga.attention.battery.clips import (
     Sample,
     names,
 )
-from mmagga.attention.battery.filmed import is_rendered
 from mmagga.attention.battery.measure_rows import (
     NEW_LAYERS,
     Observed,
@@ -67,6 +66,7 @@ from mmagga.attention.battery.search_rows import (
 from mmagga.attention.battery.verdict import CLAIMS, judge
 from mmagga.attention.maps import require_attention
 from mmagga.config import Config
+from mmagga.data.masks import is_rendered
 from mmagga.data.tracklets import Tracklets, searched_tracklets, spread
 from mmagga.errors import SettingError
 from mmagga.model.networks import ClipModel
